@@ -1,0 +1,1 @@
+"""What ccflare costs, against nginx and a direct call in the same run: `make bench`. See README.md."""

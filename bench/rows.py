@@ -1,0 +1,148 @@
+"""The rows of the table: what is measured, in which unit, and what it has to reach."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from bench.servers import CCFLARE, DIRECT, NGINX
+
+Against = Literal["ratio to nginx", "added to direct", "nothing"]
+
+
+class Results:
+    """One value for each row, target and round; and what went wrong."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self.remarks: list[str] = []
+
+    def add(self, row: str, target: str, value: float) -> None:
+        self._values[row, target].append(value)
+
+    def values(self, row: str, target: str) -> list[float]:
+        """Return the values of all rounds; empty when it was not measured."""
+        return self._values.get((row, target), [])
+
+    def median(self, row: str, target: str) -> float | None:
+        """Return the median of all rounds; None when it was not measured."""
+        values = self.values(row, target)
+        return median(values) if values else None
+
+    def spread(self, row: str, target: str) -> float | None:
+        """Return half the range of all rounds as a share of their median; None without two rounds."""
+        values = self.values(row, target)
+        middle = self.median(row, target)
+        return (max(values) - min(values)) / 2 / middle if len(values) > 1 and middle else None
+
+    def ratio(self, row: str) -> float | None:
+        """Return ccflare's median over nginx's."""
+        ours, nginx = self.median(row, CCFLARE), self.median(row, NGINX)
+        return ours / nginx if ours is not None and nginx else None
+
+    def added(self, row: str, target: str) -> float | None:
+        """Return a target's median over direct."""
+        value, direct = self.median(row, target), self.median(row, DIRECT)
+        return value - direct if value is not None and direct is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `met` says whether the target is reached; None when that cannot be said."""
+
+    key: str
+    title: str
+    unit: str
+    digits: int
+    against: Against = "nothing"
+    target: str = ""
+    met: Callable[[Results], bool | None] = lambda _results: None
+
+
+def _at_most(key: str, limit: float) -> Callable[[Results], bool | None]:
+    return lambda results: _within(results.median(key, CCFLARE), limit)
+
+
+def _ratio_at_most(key: str, limit: float) -> Callable[[Results], bool | None]:
+    return lambda results: _within(results.ratio(key), limit)
+
+
+def _added_at_most(key: str, limit: float) -> Callable[[Results], bool | None]:
+    return lambda results: _within(results.added(key, CCFLARE), limit)
+
+
+def _tail_met(results: Results) -> bool | None:
+    """Say whether the slowest are within 2 ms and, where nginx is there, no slower than with it."""
+    within = _within(results.added("latency_p99", CCFLARE), 2.0)
+    ratio = results.ratio("latency_p99")
+    return within and (ratio is None or ratio <= 1.0)
+
+
+def _within(value: float | None, limit: float) -> bool | None:
+    return None if value is None else value <= limit
+
+
+ROWS = (
+    Row(
+        "cpu_4k",
+        "CPU per 4 KB request",
+        "us",
+        1,
+        "ratio to nginx",
+        "<= 7x nginx, then 5x",
+        _ratio_at_most("cpu_4k", 7),
+    ),
+    Row("rate_4k", "requests per second, 4 KB", "1/s", 0, "ratio to nginx"),
+    Row(
+        "cpu_100k",
+        "CPU per 100 KB request",
+        "us",
+        1,
+        "ratio to nginx",
+        "<= 4x nginx",
+        _ratio_at_most("cpu_100k", 4),
+    ),
+    Row("rate_100k", "requests per second, 100 KB", "1/s", 0, "ratio to nginx"),
+    Row(
+        "latency_p50",
+        "latency at 200/s, p50",
+        "ms",
+        2,
+        "added to direct",
+        "+0.5 ms",
+        _added_at_most("latency_p50", 0.5),
+    ),
+    Row("latency_p99", "latency at 200/s, p99", "ms", 2, "added to direct", "+2 ms, <= nginx", _tail_met),
+    Row(
+        "cpu_event",
+        "CPU per event, {streams} streams",
+        "us",
+        1,
+        "ratio to nginx",
+        "<= 80 us",
+        _at_most("cpu_event", 80),
+    ),
+    Row("delay_p50", "delay per event, p50", "ms", 2, "added to direct"),
+    Row(
+        "delay_p99",
+        "delay per event, p99",
+        "ms",
+        2,
+        "added to direct",
+        "+10 ms",
+        _added_at_most("delay_p99", 10),
+    ),
+    Row("memory_idle", "memory, idle", "MB", 1, target="<= 70 MB", met=_at_most("memory_idle", 70)),
+    Row(
+        "memory_streams",
+        "memory, {streams} streams",
+        "MB",
+        1,
+        target="<= 120 MB",
+        met=_at_most("memory_streams", 120),
+    ),
+    Row("memory_after", "memory, after everything", "MB", 1),
+    Row("start", "server ready", "ms", 0, target="<= 700 ms", met=_at_most("start", 700)),
+    Row("list", "ccflare --list", "ms", 0, target="<= 200 ms", met=_at_most("list", 200)),
+)

@@ -1,0 +1,44 @@
+"""HTTP for people and tools: everything that is not `/v1/`. JSON, errors as `{"error": ...}`."""
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ccflare.api.health import Health, health
+from ccflare.api.json import JsonResponse
+
+__all__ = ["Health", "asgi"]
+
+
+def asgi(read_health: Callable[[], Health]) -> Starlette:
+    """Return the ASGI application. Reads have no side effects."""
+
+    async def get_health(_request: Request) -> Response:
+        return JsonResponse(health(read_health()))
+
+    return Starlette(
+        routes=[
+            Route("/health", get_health),
+            Route("/", _probe, methods=["HEAD"]),
+            Route("/api/hello", _probe, methods=["GET", "HEAD"]),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _defect},
+    )
+
+
+async def _probe(_request: Request) -> Response:
+    """Answer a client that asks whether anybody is there."""
+    return Response(status_code=200)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JsonResponse({"error": error.detail}, status_code=error.status_code, headers=dict(error.headers or {}))
+
+
+async def _defect(_request: Request, _error: Exception) -> Response:
+    return JsonResponse({"error": "Internal error"}, status_code=500)

@@ -1,0 +1,161 @@
+"""The command line. The flags of old and the subcommands are two ways to the same functions.
+
+A command imports what it needs inside its function: `ccflare --list` has to answer in under 200 ms.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from ccflare import __version__
+from ccflare.cli import accounts, server
+from ccflare.cli.context import debugging
+from ccflare.cli.keys import ASK
+from ccflare.cli.output import complain
+from ccflare.errors import CcflareError
+
+_EPILOG = (
+    'Add an account without showing its key: printf %s "$KEY" | ccflare --add-account NAME --api-key -  '
+    "Then start the server (ccflare --serve) and point your client at http://localhost:8080."
+)
+
+_ADD_OPTIONS = ("api_key", "api_key_env", "base_url", "priority", "tier")
+
+_ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None]]] = {
+    "serve": (("port",), lambda given: server.run_server(given["port"])),
+    "add_account": (
+        _ADD_OPTIONS,
+        lambda given: accounts.add_account(
+            given["add_account"], **{name: given[name] for name in _ADD_OPTIONS}
+        ),
+    ),
+    "list": (("json",), lambda given: accounts.list_accounts(as_json=given["json"])),
+    "remove": ((), lambda given: accounts.remove_account(given["remove"], ask=False)),
+    "pause": ((), lambda given: accounts.pause_account(given["pause"])),
+    "resume": ((), lambda given: accounts.resume_account(given["resume"])),
+    "reset_stats": ((), lambda _given: server.reset_stats()),
+}
+"""What each flag does, and which other options go with it."""
+
+
+@click.group(invoke_without_command=True, epilog=_EPILOG)
+@click.option("--serve", is_flag=True, help="Run the proxy.")
+@click.option("--port", type=int, metavar="N", help="With --serve: port to listen on (default 8080).")
+@click.option("--add-account", metavar="NAME", help="Add an account by its API key.")
+@click.option(
+    "--api-key",
+    is_flag=False,
+    flag_value=ASK,
+    metavar="[-]",
+    help="With --add-account: ask for the key; - reads it from stdin.",
+)
+@click.option("--api-key-env", metavar="VAR", help="With --add-account: take the key from a variable.")
+@click.option("--base-url", metavar="URL", help="With --add-account: where its requests go.")
+@click.option(
+    "--priority",
+    metavar="N",
+    type=accounts.PRIORITY,
+    default=0,
+    help="With --add-account: lower is used first.",
+)
+@click.option(
+    "--tier", metavar="N", type=accounts.TIER, default=1, help="With --add-account: size of its plan."
+)
+@click.option("--list", is_flag=True, help="Show all accounts and their states.")
+@click.option("--json", is_flag=True, help="With --list: print JSON.")
+@click.option("--remove", metavar="NAME", help="Remove an account; its requests stay in the history.")
+@click.option("--pause", metavar="NAME", help="Give an account no new requests.")
+@click.option("--resume", metavar="NAME", help="Use a paused or refused account again.")
+@click.option("--reset-stats", is_flag=True, help="Set the accounts' counters to zero; the history stays.")
+@click.version_option(__version__, prog_name="ccflare", message="%(prog)s %(version)s")
+@click.pass_context
+def root(context: click.Context, /, **given: Any) -> int | None:
+    """Balance Claude API traffic over several accounts."""
+    source = click.core.ParameterSource.COMMANDLINE
+    named = [name for name in given if context.get_parameter_source(name) == source]
+    if context.invoked_subcommand is not None:
+        if named:
+            raise click.UsageError(f"{_flag(named[0])} does not go before {context.invoked_subcommand}")
+        return None
+    actions = [name for name in named if name in _ACTIONS]
+    if not named:
+        click.echo(context.get_help())
+        return None
+    if len(actions) != 1:
+        raise click.UsageError(_which(actions, named))
+    options, action = _ACTIONS[actions[0]]
+    stray = [name for name in named if name not in options and name != actions[0]]
+    if stray:
+        raise click.UsageError(f"{_flag(stray[0])} does not go with {_flag(actions[0])}")
+    return action(given)
+
+
+def _which(actions: Sequence[str], named: Sequence[str]) -> str:
+    if actions:
+        return f"{' and '.join(map(_flag, actions))} are two things to do; give one"
+    needed = next(_flag(action) for action, (options, _) in _ACTIONS.items() if named[0] in options)
+    return f"{_flag(named[0])} only goes with {needed}"
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+@root.command("help")
+@click.argument("commands", nargs=-1)
+@click.pass_context
+def _help(context: click.Context, commands: tuple[str, ...]) -> None:
+    """Show what a command does."""
+    command: click.Command = root
+    path = click.Context(root, info_name="ccflare")
+    for name in commands:
+        found = command.get_command(path, name) if isinstance(command, click.Group) else None
+        if found is None:
+            raise click.UsageError(f"there is no command {' '.join(commands)}", context)
+        command, path = found, click.Context(found, info_name=name, parent=path)
+    click.echo(command.get_help(path))
+
+
+for _command in (server.serve, accounts.accounts, server.stats, server.config, server.demo):
+    root.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 1 failed, 2 called wrongly, 130 Ctrl-C, 141 reader gone."""
+    try:
+        status = root.main(arguments, prog_name="ccflare", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "ccflare"
+        complain(f"{error.format_message()} ({command} --help shows what there is)")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        _forget_output()
+        return 141
+    except Exception as error:  # noqa: BLE001  # the last line of defence: one line for a person
+        return _failed(error)
+    return status if isinstance(status, int) else 0
+
+
+def _failed(error: Exception) -> int:
+    if debugging():
+        raise error
+    if isinstance(error, CcflareError | click.ClickException):
+        complain(error.format_message() if isinstance(error, click.ClickException) else error)
+    else:
+        complain(
+            f"{type(error).__name__}: {error}. This is a mistake in ccflare; ccflare_DEBUG=1 shows where"
+        )
+    return 1
+
+
+def _forget_output() -> None:
+    """Let the interpreter's last flush succeed: whoever read the output has gone."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,263 @@
+"""The account commands: one function each, and the subcommands that call them."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ccflare.cli.context import account_named, load_settings, opened_store
+from ccflare.cli.keys import ASK, read_key
+from ccflare.cli.output import instant, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from ccflare.records import Account
+
+_COLUMNS = (
+    "name",
+    "provider",
+    "kind",
+    "state",
+    "priority",
+    "expires_at",
+    "rate_limit_status",
+    "rate_limit_reset",
+    "requests",
+    "session",
+)
+
+
+# What the commands do.
+
+
+def list_accounts(*, as_json: bool) -> None:
+    """Print every account and what it is at this moment."""
+    loaded = load_settings()
+    now_ms = _now_ms()
+    with opened_store(loaded) as store:
+        accounts = store.accounts()
+        sessions = store.session_counts(bound_since_ms=now_ms - loaded.settings.session_duration_ms)
+    rows = [_row(account, sessions.get(account.id, 0), now_ms) for account in accounts]
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say("There are no accounts yet. Add one: ccflare --add-account NAME --api-key")
+        return
+    for row in rows:
+        row["session"] = f"{row['session']} live" if row["session"] else None
+    print_table(rows, [*_COLUMNS, "reason"] if any(row["reason"] for row in rows) else _COLUMNS)
+
+
+def add_account(
+    name: str, *, api_key: str | None, api_key_env: str | None, base_url: str | None, priority: int, tier: int
+) -> None:
+    """Add an account by its API key."""
+    from ccflare.errors import Conflict, RequestError
+    from ccflare.records import Account, Credentials, check_account_name
+    from ccflare.wire import BaseUrl
+
+    try:
+        check_account_name(name)
+        if base_url is not None:
+            BaseUrl.parse(base_url)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    with opened_store() as store:
+        if any(account.name == name for account in store.accounts()):
+            raise Conflict(f"there is already an account named {name!r}")
+        key = read_key(name, api_key, api_key_env)
+        now_ms = _now_ms()
+        account = Account(
+            id=_new_id(now_ms),
+            name=name,
+            base_url=base_url,
+            priority=priority,
+            tier=tier,
+            created_at_ms=now_ms,
+        )
+        store.add_account(account, Credentials(account.id, api_key=key))
+    say(f"Added {name}. A running server uses it within a second.")
+
+
+def remove_account(name: str, *, ask: bool) -> None:
+    """Remove an account and its secret; its requests stay in the history."""
+    from ccflare.errors import RequestError
+
+    with opened_store() as store:
+        account = account_named(store, name)
+        if ask and sys.stdin.isatty() and not click.confirm(f"Remove {name} and its key?", err=True):
+            raise RequestError(f"{name} was not removed")
+        store.remove_account(account.id)
+    say(f"Removed {name}. Its requests stay in the history.")
+
+
+def pause_account(name: str, *, reason: str | None = None) -> None:
+    """Give an account no new requests until it is resumed."""
+    from ccflare.store import AccountChange
+
+    with opened_store() as store:
+        account = account_named(store, name)
+        if account.paused:
+            say(f"{name} is paused already.")
+            return
+        change = AccountChange(paused=True, paused_by="cli", paused_reason=reason, paused_at_ms=_now_ms())
+        store.update_account(account.id, change)
+    say(f"Paused {name}.")
+
+
+def resume_account(name: str) -> None:
+    """Let an account be used again, also one whose credential was refused."""
+    from ccflare.store import AccountChange
+
+    with opened_store() as store:
+        account = account_named(store, name)
+        if not account.paused and account.auth_failed_reason is None:
+            say(f"{name} is not paused.")
+            return
+        store.update_account(account.id, AccountChange(paused=False, auth_failed_reason=None))
+    tried = " Its refused credential is tried again." if account.auth_failed_reason else ""
+    say(f"Resumed {name}.{tried}")
+
+
+def rename_account(name: str, new_name: str) -> None:
+    """Give an account another name; its history stays with it."""
+    from ccflare.errors import RequestError
+    from ccflare.records import check_account_name
+    from ccflare.store import AccountChange
+
+    try:
+        check_account_name(new_name)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    with opened_store() as store:
+        store.update_account(account_named(store, name).id, AccountChange(name=new_name))
+    say(f"Renamed {name} to {new_name}.")
+
+
+def set_priority(name: str, priority: int) -> None:
+    """Say when an account is used: lower numbers first."""
+    from ccflare.store import AccountChange
+
+    with opened_store() as store:
+        store.update_account(account_named(store, name).id, AccountChange(priority=priority))
+    say(f"{name} has priority {priority}.")
+
+
+def _row(account: "Account", sessions: int, now_ms: int) -> dict[str, Any]:
+    from ccflare.records import state_of
+
+    state = state_of(account, now_ms)
+    reasons = {
+        "paused": account.paused_reason,
+        "expired": account.expired_reason,
+        "auth_failed": account.auth_failed_reason,
+        "rate_limited": account.limited_reason,
+    }
+    return {
+        "id": account.id,
+        "name": account.name,
+        "provider": account.provider,
+        "kind": account.kind,
+        "state": state,
+        "reason": reasons.get(state),
+        "base_url": account.base_url,
+        "priority": account.priority,
+        "tier": account.tier,
+        "created_at": instant(account.created_at_ms),
+        "expires_at": instant(account.expires_at_ms),
+        "paused_by": account.paused_by,
+        "paused_at": instant(account.paused_at_ms),
+        "rate_limited_until": instant(account.limited_until_ms),
+        "rate_limit_status": account.rate_limit_status,
+        "rate_limit_reset": instant(account.rate_limit_reset_ms),
+        "rate_limit_remaining": account.rate_limit_remaining,
+        "last_used": instant(account.last_used_ms),
+        "requests": account.request_count,
+        "session": sessions,
+    }
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _new_id(now_ms: int) -> str:
+    import random
+
+    from ccflare.records import new_id
+
+    return new_id(now_ms, random.SystemRandom())
+
+
+# The subcommands.
+
+PRIORITY = click.IntRange(-1_000_000, 1_000_000)
+TIER = click.IntRange(1, 1_000_000)
+
+
+@click.group()
+def accounts() -> None:
+    """Manage the accounts that requests are balanced over."""
+
+
+@accounts.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _list(as_json: bool) -> None:
+    """Show all accounts and their states."""
+    list_accounts(as_json=as_json)
+
+
+@accounts.command("add")
+@click.argument("name")
+@click.option(
+    "--api-key", is_flag=False, flag_value=ASK, metavar="[-]", help="Ask for the key; - reads it from stdin."
+)
+@click.option("--api-key-env", metavar="VAR", help="Take the key from an environment variable.")
+@click.option("--base-url", metavar="URL", help="Where its requests go instead of the provider's address.")
+@click.option("--priority", metavar="N", type=PRIORITY, default=0, help="Lower is used first (default 0).")
+@click.option(
+    "--tier", metavar="N", type=TIER, default=1, help="Size of the plan, for your information (default 1)."
+)
+def _add(name: str, **options: Any) -> None:
+    """Add an account by its API key."""
+    add_account(name, **options)
+
+
+@accounts.command("remove")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def _remove(name: str, yes: bool) -> None:
+    """Remove an account; its requests stay in the history."""
+    remove_account(name, ask=not yes)
+
+
+@accounts.command("pause")
+@click.argument("name")
+@click.option("--reason", metavar="TEXT", help="Shown with the account.")
+def _pause(name: str, reason: str | None) -> None:
+    """Give an account no new requests."""
+    pause_account(name, reason=reason)
+
+
+@accounts.command("resume")
+@click.argument("name")
+def _resume(name: str) -> None:
+    """Use a paused or refused account again."""
+    resume_account(name)
+
+
+@accounts.command("rename")
+@click.argument("name")
+@click.argument("new_name")
+def _rename(name: str, new_name: str) -> None:
+    """Give an account another name."""
+    rename_account(name, new_name)
+
+
+@accounts.command("priority", context_settings={"ignore_unknown_options": True})  # so that -1 is a number
+@click.argument("name")
+@click.argument("priority", type=PRIORITY)
+def _priority(name: str, priority: int) -> None:
+    """Set when an account is used: lower numbers first."""
+    set_priority(name, priority)

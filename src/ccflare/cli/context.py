@@ -1,0 +1,62 @@
+"""What every command begins with: the settings in force and the open store."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ccflare.cli.output import complain
+
+if TYPE_CHECKING:
+    from ccflare.records import Account
+    from ccflare.settings import Loaded
+    from ccflare.store import Store
+
+
+def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = False) -> "Loaded":
+    """Return the settings in force; what is wrong with the file is said on stderr. Raises InvalidSetting."""
+    from ccflare.settings import load
+
+    loaded = load(flags or {}, os.environ, create=create)
+    for problem in loaded.problems:
+        complain(problem)
+    return loaded
+
+
+@contextmanager
+def opened_store(loaded: "Loaded | None" = None) -> Iterator["Store"]:
+    """Open the database that the settings name. Raises StoreError."""
+    from ccflare.store import open_store
+
+    store = open_store((loaded or load_settings()).settings.db_path)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def debugging() -> bool:
+    """Say whether the environment asks for tracebacks."""
+    from ccflare.settings import TABLE
+
+    row = next(row for row in TABLE if row.name == "debug")
+    text = next((os.environ[name] for name in row.variables if os.environ.get(name)), "")
+    try:
+        return bool(text) and bool(row.kind.from_text(text))
+    except ValueError:
+        return False
+
+
+def account_named(store: "Store", name: str) -> "Account":
+    """Return the account of that name. Raises NotFound, with the nearest name there is."""
+    from ccflare.errors import NotFound
+
+    accounts = {account.name: account for account in store.accounts()}
+    if name in accounts:
+        return accounts[name]
+    from difflib import get_close_matches
+
+    by_lower = {each.lower(): each for each in accounts}
+    near = get_close_matches(name.lower(), by_lower, n=1)
+    hint = f"; did you mean {by_lower[near[0]]!r}?" if near else "; ccflare --list shows those there are"
+    raise NotFound(f"there is no account named {name!r}{hint}")

@@ -1,0 +1,70 @@
+"""The commands that run a server, and those that show or reset what it works with."""
+
+from importlib import import_module
+
+import click
+
+from ccflare.cli.context import load_settings, opened_store
+from ccflare.cli.output import print_json, print_table, say
+
+
+def run_server(port: int | None) -> int:
+    """Serve until a signal ends it; return the exit status."""
+    flags = {"port": port}
+    loaded = load_settings(flags, create=True)
+    from ccflare.serve import run
+
+    return run(loaded, flags)
+
+
+def reset_stats() -> None:
+    """Set the accounts' counters to zero; the history stays."""
+    with opened_store() as store:
+        store.reset_stats()
+    say("The accounts' counters are zero. The history is as it was.")
+
+
+def show_settings(*, as_json: bool) -> None:
+    """Print every setting with its value and where that comes from."""
+    from ccflare.settings import rows
+    from ccflare.settings.table import plain
+
+    loaded = load_settings()
+    settings = rows(loaded)
+    if as_json:
+        print_json(settings)
+        return
+    say(f"Settings file: {loaded.path}")
+    shown = [{**row, "value": plain(row["value"]) or None} for row in settings]
+    print_table(shown, ("name", "value", "origin"))
+
+
+@click.command("serve")
+@click.option("--port", type=int, metavar="N", help="Port to listen on (default 8080).")
+def serve(port: int | None) -> int:
+    """Run the proxy."""
+    return run_server(port)
+
+
+@click.command("demo")
+def demo() -> int:
+    """Show it working, without an account or a network."""
+    return int(import_module("ccflare.demo.show").run())
+
+
+@click.command("config")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def config(as_json: bool) -> None:
+    """Show every setting and where its value comes from."""
+    show_settings(as_json=as_json)
+
+
+@click.group("stats")
+def stats() -> None:
+    """Deal with the accounts' counters."""
+
+
+@stats.command("reset")
+def _reset() -> None:
+    """Set the accounts' counters to zero; the history stays."""
+    reset_stats()

@@ -1,0 +1,109 @@
+"""What is known of an exchange while it runs; in the end it becomes one `records.Exchange`."""
+
+from dataclasses import dataclass
+
+from ccflare.records import Account, Attempt, Exchange
+from ccflare.wire import Body, Headers, Inbound
+
+MAX_PATH = 2048
+MAX_REASON = 500
+
+
+@dataclass(slots=True)
+class Held:
+    """An upstream answer kept whole, to be delivered when nothing better comes."""
+
+    judged: int
+    """The status it stands for; another than `status` for an event stream that began with an error."""
+    status: int
+    reason: bytes
+    headers: Headers
+    body: bytes
+    account: Account
+
+
+class OpenExchange:
+    """One client request on its way. Instants are monotonic seconds unless their name says otherwise."""
+
+    __slots__ = (
+        "account", "arrived_at", "arrived_ms", "attempts", "body", "body_length", "error", "first_byte_at",
+        "first_byte_by", "held", "id", "inbound", "limited", "model", "own_ms", "path", "ready_at", "refreshed",
+        "repeatable", "request_bytes", "response_bytes", "retries", "session", "status", "streamed", "tried",
+        "upstream_s", "wait_ms",
+    )  # fmt: skip
+
+    def __init__(self, inbound: Inbound, exchange_id: str, arrived_ms: int, arrived_at: float) -> None:
+        self.inbound = inbound
+        self.id = exchange_id
+        self.path = inbound.target.partition(b"?")[0]
+        self.arrived_ms = arrived_ms
+        self.arrived_at = arrived_at
+        self.ready_at = arrived_at
+        """When the request had been read; ccflare's own share of the time counts from here."""
+        self.first_byte_by = arrived_at
+        self.first_byte_at: float | None = None
+        self.upstream_s = 0.0
+        """Time spent waiting for upstream."""
+        self.own_ms: float | None = None
+        """ccflare's own share of the time to the first byte."""
+        self.model: str | None = None
+        self.session: str | None = None
+        """Hash of the session's key."""
+        self.body: Body = b""
+        self.body_length: int | None = None
+        self.repeatable = True
+        """The body can be sent again."""
+        self.account: Account | None = None
+        """Whose answer the client got."""
+        self.attempts: list[Attempt] = []
+        self.tried: set[str] = set()
+        self.retries = 0
+        self.refreshed = False
+        self.wait_ms = 0
+        self.limited = False
+        """An account was skipped because of a limit."""
+        self.held: Held | None = None
+        self.status = 0
+        self.error: str | None = None
+        self.streamed = False
+        self.request_bytes = 0
+        self.response_bytes = 0
+
+    def note_attempt(self, attempt: Attempt) -> None:
+        """Add an attempt that has ended."""
+        self.attempts.append(attempt)
+        self.wait_ms = 0
+
+    def fail(self, error: str) -> None:
+        """Note why the exchange is no success; the first reason stays."""
+        if self.error is None:
+            self.error = error[:MAX_REASON]
+
+    def take_time(self, now: float) -> float:
+        """Fix and return ccflare's own share of the time so far, in milliseconds."""
+        self.own_ms = max(0.0, (now - self.ready_at - self.upstream_s) * 1000)
+        return self.own_ms
+
+    def record(self, now: float) -> Exchange:
+        """Return the row of this exchange."""
+        first = self.first_byte_at
+        return Exchange(
+            id=self.id,
+            timestamp_ms=self.arrived_ms,
+            method=self.inbound.method.decode("ascii", "replace"),
+            path=self.path[:MAX_PATH].decode("ascii", "backslashreplace"),
+            account_id=self.account.id if self.account else None,
+            status_code=self.status,
+            success=self.error is None and 200 <= self.status < 400,
+            error_message=self.error,
+            response_time_ms=round((now - self.arrived_at) * 1000),
+            first_byte_ms=None if first is None else round((first - self.arrived_at) * 1000),
+            own_ms=self.own_ms,
+            model=self.model,
+            session=self.session,
+            client=self.inbound.client,
+            streamed=self.streamed,
+            request_bytes=self.request_bytes,
+            response_bytes=self.response_bytes,
+            attempts=tuple(self.attempts),
+        )

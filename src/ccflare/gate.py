@@ -1,0 +1,108 @@
+"""Who may come in: the checks that keep web pages away from a server on the user's own machine.
+
+A page that the user visits can make the browser send requests to loopback addresses. It cannot choose the `Host`
+and `Origin` fields: a `Host` that is a name nobody configured betrays DNS rebinding, a foreign `Origin` a forged
+request. Programs send no `Origin` at all.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Protocol, TypeAlias
+
+Refusal: TypeAlias = tuple[int, str]
+"""Status, and a sentence for who is refused."""
+
+_READING = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_KNOWN_HOSTS = 64
+"""Spellings of our own names that are remembered, so that their parts are looked at only once."""
+
+
+class Asking(Protocol):
+    """The parts of a request's head that are looked at; see `wire.Inbound`."""
+
+    @property
+    def method(self) -> bytes:
+        """In upper case, as sent."""
+        ...
+
+    @property
+    def target(self) -> bytes:
+        """As sent: the raw path decides what is proxied."""
+        ...
+
+    @property
+    def http_version(self) -> str:
+        """`1.1` or `1.0`."""
+        ...
+
+    @property
+    def fields(self) -> dict[bytes, bytes]:
+        """By lower-case name."""
+        ...
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """All of them, repeated ones too."""
+        ...
+
+
+class Gate:
+    """Decides by the head of a request whether it is let in."""
+
+    def __init__(self, host_names: Iterable[str] = ()) -> None:
+        self._names = frozenset({b"localhost", *(name.lower().encode() for name in host_names)})
+        self._known: set[bytes] = set()
+
+    def refusal(self, request: Asking) -> Refusal | None:
+        """Return why a request is refused, or None."""
+        fields = request.fields
+        repeats = len(fields) != len(request.headers)
+        host = fields.get(b"host")
+        if host is None:
+            if (
+                request.http_version != "1.0" or b"origin" in fields
+            ):  # no browser speaks 1.0; health checks do
+                return 400, "A request needs exactly one Host header"
+        elif repeats and (_count(request.headers, b"host") > 1 or _count(request.headers, b"origin") > 1):
+            return 400, "A request needs exactly one Host header and at most one Origin"
+        elif host not in self._known and not self._is_ours(host):
+            return 403, "This Host is not served here; `allowed_hosts` names the ones that are"
+        elif b"origin" in fields and fields[b"origin"].partition(b"://")[2].lower() != host.lower():
+            return 403, "Requests from other web origins are refused"
+        if request.target.startswith(b"/v1/"):
+            if b"sec-fetch-site" in fields and fields[b"sec-fetch-site"] not in {b"none", b"same-origin"}:
+                return 403, "Requests from other web sites are refused"
+        elif request.method not in _READING and not _is_json(fields.get(b"content-type", b"")):
+            return 415, "This call needs `Content-Type: application/json`"
+        return None
+
+    def _is_ours(self, host: bytes) -> bool:
+        name, port = host.lower(), b""
+        if not name.endswith(b"]") and b":" in name:
+            name, _, port = name.rpartition(b":")
+        ours = name in self._names or name.endswith(b".localhost") or _is_address(name)
+        if not ours or (port and not port.isdigit()):
+            return False
+        if len(self._known) < _KNOWN_HOSTS:
+            self._known.add(host)
+        return True
+
+
+def _is_address(name: bytes) -> bool:
+    """Tell whether a host is an IP address (version 6 in brackets): those cannot be rebound."""
+    try:
+        if name.startswith(b"[") and name.endswith(b"]"):
+            ipaddress.IPv6Address(name[1:-1].decode("ascii"))
+        else:
+            ipaddress.IPv4Address(name.decode("ascii"))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _count(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> int:
+    return sum(key.lower() == name for key, _ in headers)

@@ -1,0 +1,285 @@
+"""One client connection: the order of its requests and answers, its deadlines, and how it ends.
+
+Requests whose raw path begins with `/v1/` go to the exchange, all others to the ASGI application; both come as a
+`ClientRequest` (`wire.Inbound`) and are answered in the order in which they came. A connection is in one of five
+phases; each but the answer has a deadline, and one timer per connection looks at it:
+
+    idle      no request                          closed after `idle_s`
+    head      first byte seen, head incomplete    408 after `head_s`
+    body      head complete, body incomplete      408 when nothing came for `body_s`, unless we hold it back
+    answer    request complete                    the exchange has its own deadlines
+    ending    the last answer is written          cut when nothing moves for `linger_s`
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from ccflare import answers
+from ccflare.gate import Gate, Refusal
+from ccflare.ingress import sockets
+from ccflare.ingress.asgi import AsgiApp, serve_asgi
+from ccflare.ingress.bounds import Bounds
+from ccflare.ingress.reader import Reader
+from ccflare.ingress.request import ClientRequest
+from ccflare.wire import Inbound
+
+
+@dataclass(frozen=True, slots=True)
+class IngressSettings:
+    """What all connections of a server share."""
+
+    config: Config
+    """Only `app` is read: the ASGI application."""
+    state: ServerState
+    """Its `connections` and `tasks` are kept up to date: they are what a stop has to wait for."""
+    serve: Callable[[Inbound], Awaitable[None]]
+    gate: Gate
+    loop: asyncio.AbstractEventLoop
+    bounds: Bounds = field(default_factory=Bounds)
+
+    def connection(self) -> "Ingress":
+        """Make the protocol for one accepted connection."""
+        return Ingress(self)
+
+
+class Ingress(asyncio.Protocol):
+    """An accepted connection; see the module for its phases."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, shared: IngressSettings) -> None:
+        self.loop = shared.loop
+        self.client = ""
+        self.write_paused = False
+        self.held_bytes = shared.bounds.held_bytes
+        self.deadline: float | None = None
+        self._bounds = shared.bounds
+        self._serve = shared.serve
+        self._app: AsgiApp = shared.config.app  # type: ignore[assignment]  # an application, not its import string
+        self._connections: set[Any] = shared.state.connections  # uvicorn's type names its own protocols only
+        self._tasks = shared.state.tasks
+        self._reader = Reader(self, shared.gate, shared.bounds)
+        self._current: ClientRequest | None = None
+        """The request whose answer is due."""
+        self._waiting: deque[ClientRequest] = deque()
+        self._refusal: Refusal | None = None
+        """Why nothing more is read; it is sent when its turn comes."""
+        self._deaf = False
+        """What still comes is thrown away."""
+        self._held = False
+        self._ending_by: float | None = None
+        self._unsent_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # The connection.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
+        """Begin with the idle phase."""
+        self.transport = transport
+        self.client = sockets.peer(transport)
+        self._connections.add(self)
+        self.deadline = self.loop.time() + self._bounds.idle_s
+        self._timer = self.loop.call_later(self._bounds.look_s, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget everything; requests in progress learn that their client is gone."""
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._lose_all()
+        self._reader.close()
+
+    def eof_received(self) -> None:
+        """Take the client's end for its leaving, at once: what is still unsent might never leave."""
+        self._lose_all()
+        self._end()
+
+    def _lose_all(self) -> None:
+        self._deaf = True
+        self._waiting.clear()
+        current, self._current = self._current, None
+        if current is not None:
+            current.lose()
+
+    def shutdown(self) -> None:
+        """Take no further request: close at once when idle, else after the answer that is due."""
+        if self._current is not None:
+            self._current.keep_alive = False
+        elif self._ending_by is None:
+            self._close()
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests, or throw away what comes behind the last one."""
+        if not self._deaf:
+            self._reader.feed(data)
+        elif self._ending_by is not None:
+            self.deadline = min(self.loop.time() + self._bounds.linger_s, self._ending_by)
+
+    def pause_writing(self) -> None:
+        """Note that the client reads slowly."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let a paused answer go on."""
+        self.write_paused = False
+        if self._current is not None:
+            self._current.drained()
+
+    # Requests, as the reader finds them.
+
+    def begun(self) -> None:
+        """Enter the head phase, unless an answer is due anyway."""
+        if self._current is None:
+            self.deadline = self.loop.time() + self._bounds.head_s
+
+    def arrived(self, request: ClientRequest) -> None:
+        """Serve a request now, or behind those before it."""
+        if self._current is None:
+            self._begin(request)
+        elif len(self._waiting) < self._bounds.pipelined:
+            self._waiting.append(request)
+        else:
+            self._reader.arriving = None
+            self.refuse(400, "Too many pipelined requests")
+
+    def _begin(self, request: ClientRequest) -> None:
+        self._current = request
+        serve = self._serve if request.target.startswith(b"/v1/") else self._serve_asgi
+        task = request.task = self.loop.create_task(request.run(serve))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _serve_asgi(self, request: ClientRequest) -> Awaitable[None]:
+        return serve_asgi(self._app, request)
+
+    def refuse(self, status: int, message: str) -> None:
+        """Read nothing more, and say why behind the answers that are due."""
+        if self._deaf:
+            return
+        self._deaf = True
+        self._refusal = status, message
+        broken, self._reader.arriving = self._reader.arriving, None
+        if broken is not None:
+            self._drop(broken)
+        if self._current is None and self._ending_by is None:
+            self._send_refusal(*self._refusal)
+
+    def _drop(self, broken: ClientRequest) -> None:
+        """End a request whose body will not come."""
+        self._reader.target = broken.target
+        if broken is not self._current:
+            self._waiting.pop()
+            return
+        broken.lose()
+        if broken.started:
+            self.cut(reset=broken.ends_by_closing)
+        self._current = None
+
+    def _send_refusal(self, status: int, message: str) -> None:
+        body = answers.refusal(self._reader.target, status, message)
+        headers = b"".join([b"%b: %b\r\n" % pair for pair in answers.HEADERS])
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (status, HTTPStatus(status).phrase.encode(), headers, len(body), body)
+        )
+        self._linger()
+
+    # What requests ask for.
+
+    def answered(self, request: ClientRequest) -> None:
+        """Go on to the next request, back to idle, or towards the end."""
+        self._current = None
+        if request.reading:
+            self._linger()
+        elif not request.keep_alive:
+            self._close()
+        elif self._waiting:
+            self._begin(self._waiting.popleft())
+        elif self._refusal is not None:
+            self._send_refusal(*self._refusal)
+        else:
+            seconds = self._bounds.head_s if self._reader.in_head else self._bounds.idle_s
+            self.deadline = self.loop.time() + seconds
+
+    def cut(self, *, reset: bool) -> None:
+        """End the connection in the middle of an answer."""
+        self._current = None
+        if reset:
+            sockets.reset(self.transport)
+        else:
+            self._close()
+
+    def hold(self) -> None:
+        """Read nothing more from the client until `let_come`."""
+        self.deadline = None
+        if not self._held:
+            self._held = True
+            self.transport.pause_reading()
+            self._look_in(self._bounds.held_look_s)
+
+    def let_come(self) -> None:
+        """Read on: the body is wanted."""
+        self.deadline = self.loop.time() + self._bounds.body_s
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._held:
+            self._held = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # The end.
+
+    def _linger(self) -> None:
+        """Close for writing only, so that a client that still sends can read the answer (RFC 9112 §9.6)."""
+        self._end()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+        self._read_on()
+
+    def _close(self) -> None:
+        """Close as soon as everything written has left."""
+        self._end()
+        self.transport.close()
+
+    def _end(self) -> None:
+        self._deaf = True
+        if self._ending_by is None:
+            now = self.loop.time()
+            self._ending_by = now + self._bounds.farewell_s
+            self.deadline = now + self._bounds.linger_s
+            self._unsent_bytes = self.transport.get_write_buffer_size()
+
+    def _look_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = self.loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """See whether the deadline has passed, or a client that is held back has gone."""
+        self._look_in(self._bounds.held_look_s if self._held else self._bounds.look_s)
+        if self._held and sockets.hung_up(self.transport):
+            self.transport.abort()
+        elif self.deadline is not None and self.loop.time() >= self.deadline:
+            self._overdue()
+
+    def _overdue(self) -> None:
+        if self._ending_by is not None:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent < self._unsent_bytes:  # slow, but still reading
+                self._unsent_bytes = unsent
+                self.deadline = self.loop.time() + self._bounds.linger_s
+            else:
+                self.transport.abort()
+        elif self._reader.in_head or self._reader.arriving is not None:
+            self.refuse(408, "The request did not arrive in time")
+        else:
+            self._close()

@@ -1,0 +1,198 @@
+"""Requests out of the bytes of one connection.
+
+Whatever another server could read differently is refused, never repaired (RFC 9112 §11). llhttp (under
+httptools) finds broken tokens, bare LF and CR, folded lines, wrong and doubled lengths. What it lets pass was
+measured (httptools 0.9) and is closed here: codings other than one `chunked`, coded bodies of HTTP/1.0, versions
+0.9 and 2.0, targets that are no path, absurd lengths, endless heads, trailers and chunk extensions.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+import httptools
+
+from ccflare.gate import Gate, Refusal
+from ccflare.ingress import request
+from ccflare.ingress.bounds import Bounds
+from ccflare.ingress.request import ClientRequest
+from ccflare.wire import Headers
+
+
+class Connection(request.Connection, Protocol):
+    """What a reader needs of its connection: `Ingress`."""
+
+    deadline: float | None
+    """When what is awaited is overdue, in the loop's time; None: nothing is awaited of the client."""
+
+    def begun(self) -> None:
+        """Take note of the first byte of a head."""
+        ...
+
+    def arrived(self, request: ClientRequest) -> None:
+        """Take a request whose head is complete."""
+        ...
+
+    def refuse(self, status: int, message: str) -> None:
+        """Read nothing more, and say why when its turn comes."""
+        ...
+
+
+class _Stop(Exception):  # noqa: N818  # not an error: it makes llhttp stop at a request that is refused
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Reader:
+    """Parses what a client sends."""
+
+    def __init__(self, connection: Connection, gate: Gate, bounds: Bounds) -> None:
+        self._connection = connection
+        self._loop: asyncio.AbstractEventLoop = connection.loop
+        self._gate = gate
+        self._bounds = bounds
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._headers: Headers = []
+        self._head_bytes = 0
+        self._unheard_bytes = 0
+        self._upgrade = False
+        self.target = b""
+        """Of the request that is read now, or was read last."""
+        self.in_head = False
+        self.arriving: ClientRequest | None = None
+        """The request whose body is not complete."""
+
+    def feed(self, data: bytes) -> None:
+        """Parse, and refuse what cannot be parsed."""
+        self._unheard_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._stopped(error)
+        else:
+            if self._unheard_bytes > self._bounds.head_bytes:  # a field or chunk extension without an end
+                self._connection.refuse(431, "The request head is too large")
+
+    def close(self) -> None:
+        """Let go of the parser, which refers back to this object."""
+        self._parser = None
+        self.arriving = None
+
+    def _stopped(self, error: httptools.HttpParserError) -> None:
+        cause = error.__context__
+        if isinstance(cause, _Stop):
+            self._connection.refuse(cause.status, str(cause))
+        elif cause is not None:
+            raise cause
+        else:
+            self._connection.refuse(400, f"Invalid HTTP request: {error}")
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read the body of a request whose wish for another protocol is not granted (RFC 9110 §7.8).
+
+        Java's client asks for h2c with every first request. llhttp leaves the body to the other protocol, so a
+        second parser is told of it. What follows the body is not heard: the request does not keep the
+        connection alive.
+        """
+        request = self.arriving
+        if request is not None:
+            self._parser = httptools.HttpRequestParser(_BodyOnly(self))
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % _framing(request))
+            self._unheard_bytes = 0
+            self.feed(rest)
+
+    # Called by httptools.
+
+    def on_message_begin(self) -> None:
+        """Prepare for a request."""
+        self.target = b""
+        self._headers = []
+        self._head_bytes = 0
+        self.in_head = True
+        self._connection.begun()
+
+    def on_url(self, piece: bytes) -> None:
+        """Collect the request target."""
+        self.target += piece
+        if len(self.target) > self._bounds.target_bytes:
+            raise _Stop(414, "The request target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header with its spelling; trailers of a chunked body are no headers and are dropped."""
+        if not self.in_head:
+            return
+        if value and value[-1] <= 32:
+            value = value.rstrip(b" \t")  # llhttp leaves it, but it is no part of the value (RFC 9112 §5)
+        self._headers.append((name, value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > self._bounds.head_bytes or len(self._headers) > self._bounds.fields:
+            raise _Stop(431, "The request head is too large")
+
+    def on_headers_complete(self) -> None:
+        """Judge a head, and pass the request on."""
+        parser, loop = self._parser, self._loop
+        self.in_head = False
+        self._unheard_bytes = 0
+        version = parser.get_http_version()
+        request = ClientRequest(self._connection, parser.get_method(), self.target, self._headers, version)
+        refusal = _judge(request, self._bounds) or self._gate.refusal(request)
+        if refusal is not None:
+            raise _Stop(*refusal)
+        self._upgrade = parser.should_upgrade()
+        request.keep_alive = version == "1.1" and not self._upgrade and parser.should_keep_alive()
+        if request.reading:
+            self.arriving = request
+            deadline = None if request.awaits_continue else loop.time() + self._bounds.body_s
+            self._connection.deadline = deadline
+        self._connection.arrived(request)
+
+    def on_body(self, piece: bytes) -> None:
+        """Give a piece of the body to its request."""
+        self._unheard_bytes = 0
+        if self.arriving is not None:
+            self._connection.deadline = self._loop.time() + self._bounds.body_s
+            self.arriving.take(piece)
+
+    def on_message_complete(self) -> None:
+        """Note that the request is complete; from now on only its exchange has a deadline."""
+        self._unheard_bytes = 0
+        if self._upgrade:
+            self._upgrade = False  # so llhttp says, but a body may still come
+            if self.arriving is not None:
+                return
+        self._connection.deadline = None
+        request, self.arriving = self.arriving, None
+        if request is not None:
+            request.take_end()
+
+
+class _BodyOnly:
+    """Hears of a body whose head is one of our own; what may come behind it is not heard."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.on_body = reader.on_body
+        self.on_message_complete = reader.on_message_complete
+
+
+def _framing(request: ClientRequest) -> bytes:
+    return b"transfer-encoding: chunked" if request.length is None else b"content-length: %d" % request.length
+
+
+def _judge(request: ClientRequest, bounds: Bounds) -> Refusal | None:
+    """Return why a request is refused for its form, or None; RFC 9112 §3.2, §6.1, §6.3."""
+    if request.http_version not in {"1.1", "1.0"}:
+        return 505, "This server speaks HTTP/1.1"
+    target = request.target
+    if request.method == b"CONNECT" or not target.startswith(b"/") or b"#" in target:
+        return 400, "The request target must be a path: this is not a forward proxy"
+    if not request.reading:
+        return None
+    if request.length is None:
+        codings = [value.lower() for name, value in request.headers if name.lower() == b"transfer-encoding"]
+        if codings != [b"chunked"] or request.http_version == "1.0":
+            return 400, "The only transfer coding is one `chunked`, in HTTP/1.1"
+    elif request.length > bounds.length:
+        return 413, "The request body is too large"
+    return None

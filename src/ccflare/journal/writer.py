@@ -1,0 +1,228 @@
+"""The writer thread: it writes what the server has to keep, and watches for what others write.
+
+It sleeps until there is something to write or to look at. What cannot be written stays, in order, and is
+tried again.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from ccflare.errors import StoreBusy, StoreError
+from ccflare.journal.inbox import Changes, Inbox
+from ccflare.journal.trouble import Trouble
+from ccflare.journal.watch import WatchedStore
+from ccflare.records import Account, Binding, Exchange
+from ccflare.store import Batch, Store
+
+log = logging.getLogger("ccflare.async-db-writer")
+
+_BINDINGS_AT_MOST = 200_000
+"""Bindings that wait for the store. Of more the oldest are forgotten, which costs at most a prompt cache."""
+_BINDINGS_KEPT_MS = 31 * 24 * 3_600_000
+"""Longer than a session can be set to last."""
+_FORGET_EVERY_S = 600.0
+_FORGET_AT_ONCE = 1_000
+_LAST_TRIES_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the writer works."""
+
+    batch_s: float = 0.1
+    """How long an exchange may wait for others to be written with it."""
+    batch_rows: int = 500
+    watch_s: float = 0.25
+    """How often the store is asked whether others have changed it."""
+    queue_bytes: int = 64 * 1024 * 1024
+    """What may wait, about 40,000 exchanges. Beyond that they are counted, reported and not kept."""
+
+
+class Writer:
+    """Runs in a thread of its own from `start` to `stop`."""
+
+    def __init__(self, inbox: Inbox, store: WatchedStore, pace: Pace) -> None:
+        self.trouble = Trouble()
+        self.written = 0
+        self.refused = 0
+        """Exchanges that no store could take."""
+        self._inbox = inbox
+        self._store = store
+        self._pace = pace
+        self._thread = threading.Thread(target=self._run, name="async-db-writer", daemon=True)
+        self._stop_by: float | None = None
+        self._flushed = False
+        self._write_at: float | None = None
+        self._watch_at = self._forget_at = 0.0
+        self._lost_reported = 0
+        self._exchanges: list[Exchange] = []
+        self._accounts: dict[str, Account] = {}
+        self._bindings: dict[str, Binding] = {}
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Write what waits and end the thread, in about `timeout_s`. True when nothing is left."""
+        self._stop_by = time.monotonic() + timeout_s
+        self._inbox.wake()
+        self._thread.join(timeout_s)
+        return self._flushed
+
+    # The thread.
+
+    def _run(self) -> None:
+        while self._stop_by is None:
+            self._inbox.wait(self._pause_s(time.monotonic()))
+            self._turn(time.monotonic())
+        self._finish(self._stop_by)
+        self._store.close()
+
+    def _pause_s(self, now: float) -> float:
+        wake_at = self._watch_at
+        if self.trouble:
+            wake_at = self.trouble.retry_at
+        elif self._write_at is not None:
+            wake_at = min(wake_at, self._write_at)
+        return max(0.0, wake_at - now)
+
+    def _turn(self, now: float) -> None:
+        """Do what is due. A failure of any kind puts things off and loses nothing."""
+        if self.trouble:
+            if now < self.trouble.retry_at:
+                return
+            self._watch_at = now  # so that something is tried
+        self._report_lost()
+        try:
+            self._watch(now)
+            if self._due(now):
+                self._write_all()
+        except StoreError as error:
+            if not isinstance(error, StoreBusy):
+                self._store.close()  # it may be the connection that is broken
+            self.trouble.hit(error, time.monotonic(), self._inbox.waiting)
+        except Exception as error:
+            log.exception("Failed to execute DB job")
+            self.trouble.hit(error, time.monotonic(), self._inbox.waiting)
+        else:
+            self.trouble.over(time.monotonic())
+
+    def _waiting(self) -> bool:
+        return bool(self._inbox or self._exchanges or self._accounts or self._bindings)
+
+    def _due(self, now: float) -> bool:
+        if not self._waiting():
+            return False
+        if self._write_at is None:
+            self._write_at = now + self._pace.batch_s
+        return now >= self._write_at or len(self._inbox) >= self._pace.batch_rows or bool(self.trouble)
+
+    def _watch(self, now: float) -> None:
+        """See to what others do, and in between forget sessions that ended long ago."""
+        if now < self._watch_at:
+            return
+        self._watch_at = now + self._pace.watch_s
+        self._store.look()
+        if now >= self._forget_at:
+            before_ms = int(time.time() * 1000) - _BINDINGS_KEPT_MS
+            forgotten = self._store.here().forget_bindings(bound_before_ms=before_ms, at_most=_FORGET_AT_ONCE)
+            self._forget_at = now if forgotten == _FORGET_AT_ONCE else now + _FORGET_EVERY_S
+
+    # Writing.
+
+    def _write_all(self) -> None:
+        """Write everything that waits, in order, batch by batch. Raises what the store raises."""
+        self._sort_in()
+        while self._exchanges or self._accounts or self._bindings:
+            batch = Batch(
+                exchanges=self._exchanges[: self._pace.batch_rows],
+                accounts=list(self._accounts.values()),
+                bindings=list(islice(self._bindings.values(), self._pace.batch_rows)),
+            )
+            store = self._store.here()
+            try:
+                store.write(batch)
+            except ValueError:
+                self._write_singly(store, batch)
+            else:
+                self.written += len(batch.exchanges)
+            self._forget_written(batch)
+        # What came meanwhile has called nobody unless the queue was empty then.
+        self._write_at = time.monotonic() + self._pace.batch_s if self._inbox else None
+
+    def _sort_in(self) -> None:
+        """Take what the loop has put: exchanges in order, of changes only the latest."""
+        for item in self._inbox.take():
+            if isinstance(item, Exchange):
+                self._exchanges.append(item)
+            else:
+                self._merge(item)
+
+    def _merge(self, changes: Changes) -> None:
+        for account in changes.accounts:
+            self._accounts[account.id] = account
+        for binding in changes.bindings:
+            self._bindings.pop(binding.key, None)  # the latest goes to the end
+            self._bindings[binding.key] = binding
+        while len(self._bindings) > _BINDINGS_AT_MOST:
+            del self._bindings[next(iter(self._bindings))]
+
+    def _forget_written(self, batch: Batch) -> None:
+        del self._exchanges[: len(batch.exchanges)]
+        self._accounts.clear()
+        for binding in batch.bindings:
+            del self._bindings[binding.key]
+        self._inbox.done(batch.exchanges)
+
+    def _write_singly(self, store: Store, batch: Batch) -> None:
+        """Find what no store can take, so that it does not hold up the rest."""
+        for single in _singles(batch):
+            try:
+                store.write(single)
+            except ValueError as error:
+                self.refused += len(single.exchanges)
+                subject = single.exchanges[0].id if single.exchanges else "a change"
+                log.error("Failed to execute DB job: %s can never be stored: %s", subject, error)  # noqa: TRY400  # the cause is in the line
+            else:
+                self.written += len(single.exchanges)
+
+    def _report_lost(self) -> None:
+        lost = self._inbox.lost
+        if lost > self._lost_reported:
+            new, self._lost_reported = lost - self._lost_reported, lost
+            log.error("Failed to execute DB job: the queue is full; %d exchanges were not recorded", new)
+
+    # The end.
+
+    def _finish(self, stop_by: float) -> None:
+        """Write what waits, trying again until it works or time is up."""
+        while self._waiting():
+            now = time.monotonic()
+            self.trouble.retry_at = now
+            self._write_at = now
+            self._turn(now)
+            if self._waiting() and time.monotonic() >= stop_by:
+                log.error(
+                    "Failed to execute DB job: %s; %d exchanges were not recorded before the end",
+                    self.trouble.error,
+                    self._inbox.waiting,
+                )
+                return
+            if self.trouble:
+                time.sleep(_LAST_TRIES_EVERY_S)
+        self._flushed = True
+        log.info("Async DB writer queue flushed")
+
+
+def _singles(batch: Batch) -> Iterator[Batch]:
+    for exchange in batch.exchanges:
+        yield Batch(exchanges=[exchange])
+    for account in batch.accounts:
+        yield Batch(accounts=[account])
+    for binding in batch.bindings:
+        yield Batch(bindings=[binding])

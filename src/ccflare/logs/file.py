@@ -1,0 +1,162 @@
+"""The log file: opened so that nobody else can steer it, rotated while it is written, read from its end.
+
+The default place is below a directory that everyone can write to. So the directory and the file must be
+ours, the file must not be a link, and both are readable by their owner only. Several processes may append to
+one file: each notices when another one has rotated it.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = "app.log"
+ROTATE_AT_BYTES = 10 * 1024 * 1024
+KEPT_FILES = 5
+_BLOCK_BYTES = 64 * 1024
+_LONGEST_TAIL_BYTES = 16 * 1024 * 1024
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+for _name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):  # not every system has every one
+    _FLAGS |= getattr(os, _name, 0)
+
+
+class LogFile:
+    """Appends to `<directory>/app.log`; the files before it are `app.log.1` (newest) and up."""
+
+    def __init__(
+        self, directory: Path, *, rotate_at_bytes: int = ROTATE_AT_BYTES, kept: int = KEPT_FILES
+    ) -> None:
+        self.path = directory / NAME
+        self._rotate_at_bytes = rotate_at_bytes
+        self._kept = kept
+        self._descriptor = -1
+
+    def open(self) -> None:
+        """Open or create the file. Raises OSError saying why it must not or cannot be written."""
+        self.close()
+        _claim(self.path.parent)
+        self._descriptor = _open_own(self.path)
+
+    def append(self, data: bytes) -> None:
+        """Write whole lines, after a rotation when they would make the file too long. Raises OSError."""
+        if self._descriptor < 0 or self._replaced():
+            self.open()
+        size = os.fstat(self._descriptor).st_size
+        if size and size + len(data) > self._rotate_at_bytes:
+            self._rotate()
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def close(self) -> None:
+        """Close the file; the next `append` opens it again."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def _replaced(self) -> bool:
+        """Say whether the path no longer leads to the open file: rotated by another process, or removed."""
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        ours = os.fstat(self._descriptor)
+        return (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev)
+
+    def _rotate(self) -> None:
+        """Move every file one number up, dropping the last, and begin a new one."""
+        self.close()  # Windows does not rename an open file
+        files = list(_generations(self.path, self._kept))
+        for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
+            if newer.exists():
+                newer.replace(older)
+        self.open()
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """Return the last lines of a log, going back into rotated files; an absent log has none.
+
+    At most 16 MiB are read. Raises OSError when a file that is there cannot be read.
+    """
+    found: list[bytes] = []
+    budget = _LONGEST_TAIL_BYTES
+    for file in _generations(path, KEPT_FILES):
+        wanted = lines - len(found)
+        if wanted <= 0 or budget <= 0:
+            break
+        try:
+            data = _end(file, wanted, budget)
+        except FileNotFoundError:
+            continue
+        budget -= len(data)
+        found = data.removesuffix(b"\n").split(b"\n")[-wanted:] + found if data else found
+    return [line.decode("utf-8", "replace") for line in found]
+
+
+def _generations(path: Path, kept: int) -> Iterator[Path]:
+    """Yield the file and those it was rotated to, newest first."""
+    yield path
+    for number in range(1, kept + 1):
+        yield path.with_name(f"{path.name}.{number}")
+
+
+def _end(path: Path, lines: int, budget: int) -> bytes:
+    """Return the end of a file: so many whole lines, or all of it, or what the budget in bytes allows."""
+    blocks: list[bytes] = []
+    newlines = read = 0
+    with path.open("rb") as file:
+        start = file.seek(0, os.SEEK_END)
+        # One newline more than lines: the one before the first wanted line shows that it is whole.
+        while start and newlines <= lines and read < budget:
+            step = min(_BLOCK_BYTES, start)
+            start -= step
+            file.seek(start)
+            block = file.read(step)
+            blocks.append(block)
+            newlines += block.count(b"\n")
+            read += step
+    data = b"".join(reversed(blocks))
+    return data if not start else data[data.find(b"\n") + 1 :]
+
+
+def _claim(directory: Path) -> None:
+    """Make the directory, or see that the one that is there is ours. Raises OSError."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        state = directory.lstat()
+        if stat.S_ISLNK(state.st_mode):
+            _refuse_foreign(state, directory)
+            state = directory.stat()
+        if not stat.S_ISDIR(state.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
+        # A directory of root's is no trap: who is root needs none. Container volumes often are.
+        if state.st_uid != 0:
+            _refuse_foreign(state, directory)
+
+
+def _open_own(path: Path) -> int:
+    """Open the file for appending when it is a regular one of ours. Raises OSError."""
+    descriptor = -1
+    try:
+        descriptor = os.open(path, _FLAGS, 0o600)
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise PermissionError(errno.EPERM, "it is not a regular file", str(path))
+        _refuse_foreign(state, path)
+        if stat.S_IMODE(state.st_mode) & 0o077 and hasattr(os, "fchmod"):
+            os.fchmod(descriptor, 0o600)
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        if error.errno == errno.ELOOP:
+            raise PermissionError(errno.EPERM, "it is a symbolic link", str(path)) from None
+        raise
+    return descriptor
+
+
+def _refuse_foreign(state: os.stat_result, path: Path) -> None:
+    if hasattr(os, "geteuid") and state.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(path))

@@ -1,0 +1,374 @@
+"""Who may serve the next request: the one owner of the routing state.
+
+The pool is synchronous and knows no clock; every question brings its time. It holds the accounts, what
+upstream said about them, what they are serving, and which session belongs to which. Whether an account is
+usable is what `records.state_of` says of its record; a model set aside is the only thing beside that.
+
+Sessions. Only a served exchange binds. A session keeps its account for `session_ms` from then on. While that
+account is unusable another one stands in, and the session comes back, unless the account recovers later than
+a prompt cache lives or the session lasts: then the next served exchange elsewhere moves it for good.
+Exchanges of a session that has no account yet go where its exchanges in flight went.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple, assert_never
+
+import msgspec
+
+from ccflare.limits import CoolAccount, Effect, LimitAccount, Reading, RefuseCredential, SetAside
+from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Aside, Member, Standing, iso
+from ccflare.pool.sessions import Session, Sessions
+from ccflare.records import Account, Binding
+from ccflare.strategy import first, order, rank
+
+__all__ = ["Aside", "Ask", "Blocked", "Changes", "Pool", "Standing"]
+
+
+class Ask(NamedTuple):
+    """What a request needs: the key of its session and its model, as far as they are known."""
+
+    session: str | None = None
+    model: str | None = None
+
+
+ANYTHING: Final = Ask()
+
+
+class Blocked(msgspec.Struct, frozen=True):
+    """Why there is no candidate."""
+
+    total: int
+    """Accounts there are."""
+    limited: int
+    """Accounts that come back by themselves."""
+    recovery_ms: int | None
+    """When the first can serve the model; now, when one is usable. None: none comes back by itself."""
+    unified: bool
+    """Whether upstream gave those accounts unified rate-limit headers."""
+
+    @property
+    def only_rate_limited(self) -> bool:
+        """Whether waiting helps: at least one account comes back by itself, whatever ails the others."""
+        return self.recovery_ms is not None
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What is to be kept: accounts with their run-time fields as they are now, and bindings made or used."""
+
+    accounts: tuple[Account, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+
+
+NO_CHANGES: Final = Changes()
+
+
+class _Lead:
+    """Where the exchanges in flight of one session went."""
+
+    __slots__ = ("account_id", "count")
+
+    def __init__(self, account_id: str) -> None:
+        self.account_id = account_id
+        self.count = 0
+
+
+class Pool:
+    """The accounts and sessions of one server."""
+
+    def __init__(self, *, session_ms: int, cache_life_ms: int = 300_000, max_sessions: int = 100_000) -> None:
+        self._cache_life_ms = cache_life_ms
+        self._members: dict[str, Member] = {}
+        self._gone: Counter[str] = Counter()  # in flight on accounts that are not here any more
+        self._sessions = Sessions(session_ms, max_sessions)
+        self._leads: dict[str, _Lead] = {}
+        self._stale_at_ms = NEVER
+        self._low_families: frozenset[str] = frozenset()
+        self._changed: dict[str, Member] = {}
+        self._taken: list[Member] = []
+
+    @property
+    def session_ms(self) -> int:
+        """How long a session keeps its account; may be changed at any time, and holds for all sessions."""
+        return self._sessions.length_ms
+
+    @session_ms.setter
+    def session_ms(self, session_ms: int) -> None:
+        self._sessions.length_ms = session_ms
+
+    # The store.
+
+    def load(self, accounts: Iterable[Account], now_ms: int) -> None:
+        """Take over the accounts as they are in the store.
+
+        Counts in flight, limits and sessions of accounts that stay are kept. What this pool has learnt and
+        the store does not know yet wins over the store; all else is the store's. Who is missing is gone.
+        """
+        members: dict[str, Member] = {}
+        for account in accounts:
+            member = self._members.get(account.id)
+            if member is None:
+                member = Member(account, self._gone.pop(account.id, 0), now_ms)
+            else:
+                member.reload(account)
+            members[account.id] = member
+        for account_id, member in self._members.items():
+            if account_id not in members:
+                self._changed.pop(account_id, None)
+                if member.in_flight:
+                    self._gone[account_id] = member.in_flight
+        self._members = members
+        self._refresh(now_ms)
+
+    def restore(self, bindings: Iterable[Binding], now_ms: int) -> None:
+        """Take over the sessions that an earlier run bound, of accounts that were loaded before."""
+        self._sessions.restore((b for b in bindings if b.account_id in self._members), now_ms)
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call, for the store.
+
+        What was taken counts as stored from the next call on; until then a `load` does not undo it.
+        """
+        if self._taken:
+            for member in self._taken:
+                member.base = member.sent
+            self._taken = []
+        bindings = self._sessions.take_changes()
+        if not self._changed:
+            return Changes((), bindings) if bindings else NO_CHANGES
+        self._taken = list(self._changed.values())
+        self._changed = {}
+        for member in self._taken:
+            member.sent = member.record()
+        return Changes(tuple(member.sent for member in self._taken), bindings)
+
+    # Choosing.
+
+    def candidates(self, ask: Ask, now_ms: int) -> Iterator[Account]:
+        """Yield the accounts that may serve a request now, in the order in which they are to be tried.
+
+        The account that the session belongs to comes first and costs the same however many there are; the
+        others are only looked at when they are asked for. In the records `last_used_ms` may be old.
+        """
+        preferred = self._preferred(ask, now_ms)
+        if preferred is not None:
+            yield preferred.account
+        if now_ms >= self._stale_at_ms:
+            self._refresh(now_ms)
+        model = ask.model
+        others = [
+            member
+            for member in self._members.values()
+            if member.ready_at_ms <= now_ms
+            and member is not preferred
+            and (not (member.models or member.families) or member.opens_at(model) <= now_ms)
+        ]
+        key = self._rank(model)
+        best = first(others, key)
+        if best is None:
+            return
+        yield best.account
+        others.remove(best)
+        for member in order(others, key=key):
+            yield member.account
+
+    def blocked(self, ask: Ask, now_ms: int) -> Blocked:
+        """Say why there is no candidate, and when there will be one."""
+        opens = [(max(member.opens_at(ask.model), now_ms), member) for member in self._members.values()]
+        returning = [(at_ms, member) for at_ms, member in opens if at_ms < NEVER]
+        return Blocked(
+            total=len(opens),
+            limited=sum(at_ms > now_ms for at_ms, _ in returning),
+            recovery_ms=min((at_ms for at_ms, _ in returning), default=None),
+            unified=any(member.account.rate_limit_status is not None for _, member in returning),
+        )
+
+    def begin(self, account_id: str, ask: Ask = ANYTHING) -> None:
+        """Count an exchange as in flight on an account. Call it in the same step as the choice."""
+        member = self._members.get(account_id)
+        if member is None:
+            self._gone[account_id] += 1
+        else:
+            member.in_flight += 1
+        if ask.session is not None:
+            lead = self._leads.get(ask.session)
+            if lead is None:
+                lead = self._leads[ask.session] = _Lead(account_id)
+            lead.account_id = account_id
+            lead.count += 1
+
+    def end(self, account_id: str, ask: Ask = ANYTHING) -> None:
+        """Take back what `begin` did, with the same arguments. Harmless for an account that is gone."""
+        member = self._members.get(account_id)
+        if member is not None:
+            member.in_flight = max(0, member.in_flight - 1)
+        elif self._gone[account_id] > 1:
+            self._gone[account_id] -= 1
+        else:
+            del self._gone[account_id]
+        lead = None if ask.session is None else self._leads.get(ask.session)
+        if lead is not None:
+            lead.count -= 1
+            if not lead.count:
+                self._leads.pop(ask.session or "")
+
+    # Learning.
+
+    def served(self, ask: Ask, account_id: str, now_ms: int) -> str | None:
+        """Note that an account served an exchange (2xx): the session is bound, pauses start short again.
+
+        Returns a line for the log when the account has come back.
+        """
+        member = self._members.get(account_id)
+        if member is None:
+            return None
+        if ask.session is not None:
+            self._bind(ask.session, ask.model, account_id, now_ms)
+        if ask.model is not None:
+            member.models.pop(ask.model, None)
+        member.idle_rank = min(member.idle_rank, -now_ms)
+        member.streak = 0
+        self._changed[account_id] = member
+        return member.recover(now_ms)
+
+    def note(self, account_id: str, reading: Reading, now_ms: int) -> str | None:
+        """Take over what an answer's headers said. Returns a line for the log when the status changed."""
+        member = self._members.get(account_id)
+        if member is None or not (reading.windows or reading.budgets or reading.status):
+            return None
+        member.note(reading, now_ms)
+        self._stale_at_ms = min(self._stale_at_ms, member.stale_at_ms)
+        if member.family_buckets:
+            self._low_families |= member.family_buckets.keys()
+        account = member.account
+        status, reset_ms, remaining = _summary(reading)
+        before = account.rate_limit_status
+        if (status, reset_ms, remaining) == (
+            before,
+            account.rate_limit_reset_ms,
+            account.rate_limit_remaining,
+        ):
+            return None
+        member.learn(rate_limit_status=status, rate_limit_reset_ms=reset_ms, rate_limit_remaining=remaining)
+        self._changed[account_id] = member
+        if status in {before, None} or (before is None and status == "allowed"):
+            return None
+        return f"Account {account.name}: rate_limited status {before} -> {status}, reset {iso(reset_ms)}"
+
+    def apply(self, account_id: str, effect: Effect, ask: Ask, now_ms: int) -> str | None:
+        """Carry out what a verdict means for an account. Returns a line for the log when it is news."""
+        member = self._members.get(account_id)
+        if member is None:
+            return None
+        match effect:
+            case LimitAccount() | CoolAccount():
+                return self._limit(member, effect, LONGEST_COOL_MS, now_ms)
+            case SetAside():
+                if effect.model is None:
+                    return self._limit(member, effect, LONGEST_ASIDE_MS, now_ms)
+                aside = Aside(effect.model, effect.family, effect.until_ms or 0, effect.reason)
+                return member.set_aside(aside, now_ms)
+            case RefuseCredential():
+                return self._refuse(member, effect.reason)
+            case _:
+                assert_never(effect)
+
+    def states(self, now_ms: int) -> list[Standing]:
+        """Return how every account stands, in the order of the store."""
+        return [member.standing(self._sessions.count(member.id), now_ms) for member in self._members.values()]
+
+    # Accounts.
+
+    def _limit(
+        self, member: Member, effect: LimitAccount | CoolAccount | SetAside, longest_ms: int, now_ms: int
+    ) -> str | None:
+        """Have a whole account wait. Where the evidence is thin, `longest_ms` bounds even a known reset."""
+        until_ms = effect.until_ms
+        if until_ms is not None and isinstance(effect, SetAside):
+            until_ms = min(until_ms, now_ms + longest_ms)
+        told = member.limit(until_ms, effect.reason, longest_ms, now_ms)
+        if told is None:
+            return None
+        self._changed[member.id] = member
+        until = iso(member.account.limited_until_ms)
+        return (
+            f"Account {member.account.name} is rate limited until {until}: {effect.reason}" if told else None
+        )
+
+    def _refuse(self, member: Member, reason: str) -> str | None:
+        if member.account.auth_failed_reason is not None:
+            return None
+        member.learn(auth_failed_reason=reason)
+        self._changed[member.id] = member
+        return f"Account {member.account.name} is not used any more (auth_failed): {reason}"
+
+    def _refresh(self, now_ms: int) -> None:
+        """Compute what depends on resets that have passed."""
+        members = self._members.values()
+        for member in members:
+            if now_ms >= member.stale_at_ms:
+                member.refresh(now_ms)
+        self._stale_at_ms = min((member.stale_at_ms for member in members), default=NEVER)
+        self._low_families = frozenset(family for member in members for family in member.family_buckets)
+
+    def _rank(self, model: str | None) -> Callable[[Any], Any]:
+        """Return the sort key; windows of the model's family count where one of them is nearly used up."""
+        families = self._low_families.intersection(model.split("-")) if model and self._low_families else None
+        if not families:
+            return rank
+
+        def with_families(member: Member) -> tuple[Any, ...]:
+            buckets = [member.bucket, *(member.family_buckets.get(family, 0) for family in families)]
+            return member.priority, max(buckets), member.in_flight, member.idle_rank, member.id
+
+        return with_families
+
+    # Sessions.
+
+    def _preferred(self, ask: Ask, now_ms: int) -> Member | None:
+        """Return the usable account of a session: bound, standing in, or being tried for it now."""
+        if ask.session is None:
+            return None
+        wanted: list[str | None] = []
+        session = self._sessions.live(ask.session, now_ms)
+        if session is not None:
+            wanted = [session.account_id, session.stand_in]
+        lead = self._leads.get(ask.session)
+        if lead is not None:
+            wanted.append(lead.account_id)
+        for account_id in wanted:
+            member = None if account_id is None else self._members.get(account_id)
+            if member is not None and member.opens_at(ask.model) <= now_ms:
+                return member
+        return None
+
+    def _bind(self, key: str, model: str | None, account_id: str, now_ms: int) -> None:
+        session = self._sessions.live(key, now_ms)
+        if session is None:
+            self._sessions.bind(key, account_id, now_ms)
+        elif session.account_id == account_id:
+            session.stand_in = None
+            self._sessions.use(key, session, now_ms)
+        elif self._comes_back(session, model, now_ms):
+            session.stand_in = account_id
+            self._sessions.use(key, session, now_ms)
+        else:
+            self._sessions.bind(key, account_id, now_ms)
+
+    def _comes_back(self, session: Session, model: str | None, now_ms: int) -> bool:
+        """Whether a session's own account is usable again while its cache and the session still live."""
+        member = self._members.get(session.account_id)
+        if member is None:
+            return False
+        latest_ms = min(now_ms + self._cache_life_ms, self._sessions.ends_at(session))
+        return member.opens_at(model) <= latest_ms
+
+
+def _summary(reading: Reading) -> tuple[str | None, int | None, int | None]:
+    """Return status, reset and what remains: of the unified family, else of the requests' budget."""
+    if reading.unified:
+        return reading.status, reading.reset_ms, reading.remaining
+    for budget in reading.budgets:
+        if budget.name == "requests":
+            return None, budget.reset_ms, budget.remaining
+    return None, None, None

@@ -1,0 +1,68 @@
+"""What differs between upstreams: paths, credentials, error wordings. One file per provider, one line in the
+table."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from ccflare.limits import Outcome, Verdict
+from ccflare.providers.anthropic import Anthropic
+from ccflare.records import Kind, Secret
+from ccflare.wire import Headers
+
+
+class Provider(Protocol):
+    """How to speak to one kind of upstream. Everything here is pure."""
+
+    @property
+    def name(self) -> str:
+        """The name accounts refer to it by."""
+        ...
+
+    @property
+    def base_url(self) -> str:
+        """Where its accounts go unless they say otherwise."""
+        ...
+
+    def can_serve(self, path: bytes) -> bool:
+        """Whether a raw path (no query) may be sent upstream."""
+        ...
+
+    def feeds_usage(self, path: bytes) -> bool:
+        """Whether answers to a path report token usage."""
+        ...
+
+    def outgoing_headers(
+        self, headers: Headers, account_kind: Kind, credential: Secret
+    ) -> tuple[Headers, bool]:
+        """Return the client's end-to-end fields with the account's credential instead of the client's.
+
+        True says that something else than credentials was changed.
+        """
+        ...
+
+    def anonymous_headers(self, headers: Headers) -> Headers:
+        """Return the client's end-to-end fields, credentials included: for forwarding without an account."""
+        ...
+
+    def has_own_credential(self, headers: Headers) -> bool:
+        """Whether the client brought something that upstream itself might accept."""
+        ...
+
+    def verdict(self, outcome: Outcome) -> Verdict:
+        """Say what an outcome means."""
+        ...
+
+    def read_error(self, body: bytes | bytearray) -> tuple[str | None, str | None, str | None]:
+        """Return type, message and code of an error body; None for what it does not have. Never raises."""
+        ...
+
+    def pool_limited_answer(
+        self, retry_after_s: int, reset_ms: int | None, unified: bool
+    ) -> tuple[int, Headers, bytes]:
+        """Return status, headers and body of the answer when every account is rate limited."""
+        ...
+
+
+PROVIDERS: Mapping[str, Provider] = MappingProxyType({"anthropic": Anthropic()})
+"""Every provider by its name."""

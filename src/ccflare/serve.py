@@ -1,0 +1,215 @@
+"""The life of a server: listen, serve, stop without cutting anyone off."""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from ccflare import __version__, logs, upkeep
+from ccflare.app import App, build
+from ccflare.clock import SystemClock
+from ccflare.errors import AddressInUse, OperatorError
+from ccflare.ingress import IngressSettings
+from ccflare.settings import Loaded, Settings
+from ccflare.store import Store, open_store
+
+log = logging.getLogger("ccflare.Server")
+
+BACKLOG = 2048
+FLUSH_S = 10.0
+"""Longest wait for the database at the end."""
+
+
+def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
+    """Serve until SIGINT or SIGTERM. Returns the exit status. Raises OperatorError when it cannot start."""
+    settings = loaded.settings
+    sockets = listen(settings)
+    try:
+        open_store(settings.db_path).close()
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    # With the default of 5 ms, a busy event loop starves the writer thread: DESIGN measured batches of seconds.
+    sys.setswitchinterval(0.0001)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        log_writer = logs.start(
+            settings.log_dir,
+            level=settings.log_level,
+            line_format=settings.log_format,
+            debug=settings.debug,
+            console=sys.stderr,
+        )
+        try:
+            for problem in loaded.problems:
+                log.warning("%s", problem)
+            runner.run(_serve(loaded, flags, sockets, log_writer))
+        finally:
+            log_writer.close()
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def listen(settings: Settings) -> list[socket.socket]:
+    """Bind the addresses. Raises AddressInUse or OperatorError with one clear line."""
+    sockets: list[socket.socket] = []
+    port = settings.port
+    try:
+        for address in settings.addresses:
+            sock = _bind(address, port, optional=bool(sockets))
+            if sock is not None:
+                sockets.append(sock)
+                port = sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind(address: str, port: int, *, optional: bool) -> socket.socket | None:
+    """Return a listening socket. `optional`: None where the machine has no such address family."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        if optional:
+            return None
+        raise
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(
+                f"Address already in use: {address} port {port}. Stop the program that listens there "
+                f"(lsof -i :{port} names it), or choose another port: ccflare --serve --port {port + 1}"
+            ) from None
+        if optional and error.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+            return None
+        raise OperatorError(f"Cannot listen on {address} port {port}: {error.strerror}") from None
+    return sock
+
+
+async def _serve(
+    loaded: Loaded, flags: Mapping[str, object], sockets: Sequence[socket.socket], log_writer: logs.Log
+) -> None:
+    settings, clock, loop = loaded.settings, SystemClock(), asyncio.get_running_loop()
+    app = build(settings, clock, lambda: open_store(settings.db_path, busy_timeout_s=1.0))
+    with contextlib.closing(open_store(settings.db_path)) as store:
+        _remember(app, store, int(clock.now() * 1000))
+    stop = _stop_signals(loop)
+
+    def apply(fresh: Loaded) -> None:
+        app.apply(fresh.settings)
+        log_writer.set_level(fresh.settings.log_level, debug=fresh.settings.debug)
+
+    def save() -> None:
+        changes = app.pool.take_changes()
+        app.journal.put_changes(changes.accounts, changes.bindings)
+
+    app.journal.start()
+    state = ServerState()
+    config = Config(
+        app.asgi, interface="asgi3", lifespan="off", ws="none", log_config=None, proxy_headers=False,
+        server_header=False, access_log=False,
+    )  # fmt: skip
+    ingress = IngressSettings(config, state, app.proxy.serve, app.gate, loop)
+    servers = [await loop.create_server(ingress.connection, sock=sock) for sock in sockets]
+    gc.collect()
+    gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
+    _announce(sockets)
+    chores = [
+        asyncio.create_task(upkeep.watch_settings(loaded, flags, clock, apply)),
+        asyncio.create_task(upkeep.save_changes(save, clock)),
+    ]
+    await stop.first.wait()
+    await _stop(app, state, servers, stop, app.proxy.settings.shutdown_timeout_ms / 1000)
+    for chore in chores:
+        chore.cancel()
+    await asyncio.gather(*chores, return_exceptions=True)
+    save()
+    await app.journal.close(FLUSH_S)
+    log.info("Stopped")
+
+
+def _remember(app: App, store: Store, now_ms: int) -> None:
+    """Begin with what an earlier run has left: accounts, their limits, sessions."""
+    app.load(store.accounts(), store.credentials())
+    app.pool.restore(store.bindings(bound_since_ms=now_ms - app.pool.session_ms), now_ms)
+
+
+def _announce(sockets: Sequence[socket.socket]) -> None:
+    port = sockets[0].getsockname()[1]
+    where = ", ".join(str(sock.getsockname()[0]) for sock in sockets)
+    log.info("ccflare %s listens on port %d (%s)", __version__, port, where)
+    log.info("Point clients at it: ANTHROPIC_BASE_URL=http://localhost:%d", port)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Asked to stop once: gently. Asked twice: at once."""
+
+    first: asyncio.Event = field(default_factory=asyncio.Event)
+    second: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+
+def _stop_signals(loop: asyncio.AbstractEventLoop) -> _Stop:
+    stop = _Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.ask)
+    return stop
+
+
+async def _stop(app: App, state: ServerState, servers: Sequence[asyncio.Server], stop: _Stop, limit_s: float) -> None:
+    """Accept nothing more, let running exchanges finish within the limit, then cancel what is left."""
+    for server in servers:
+        server.close()
+    for connection in tuple(state.connections):
+        connection.shutdown()
+    if state.tasks:
+        log.info("Stopping: %d requests are still running", len(state.tasks))
+    gentle = asyncio.ensure_future(_finished(state))
+    at_once = asyncio.ensure_future(stop.second.wait())
+    await asyncio.wait((gentle, at_once), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+    gentle.cancel()
+    at_once.cancel()
+    running = tuple(state.tasks)
+    if running:
+        log.warning("Stopping: %d requests are cut off", len(running))
+    for task in running:
+        task.cancel()
+    await asyncio.gather(gentle, at_once, *running, return_exceptions=True)
+    await app.transport.aclose()
+
+
+async def _finished(state: ServerState) -> None:
+    """Wait until no request runs and every answer has left."""
+    while state.tasks:
+        await asyncio.wait(tuple(state.tasks))
+    while state.connections:
+        await asyncio.sleep(0.02)

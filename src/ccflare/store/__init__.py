@@ -1,0 +1,139 @@
+"""Where ccflare keeps things, and where its processes meet: the server, the command line and other servers.
+
+A store is synchronous and belongs to the thread that opened it. Nothing on the request path touches one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ccflare.records import Account, Binding, Credentials, Exchange
+
+
+class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator may change about an account; a field that is left out stays as it is."""
+
+    name: str | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    tier: int | UnsetType = UNSET
+    base_url: str | UnsetType | None = UNSET
+    paused: bool | UnsetType = UNSET
+    paused_by: str | UnsetType | None = UNSET
+    paused_reason: str | UnsetType | None = UNSET
+    paused_at_ms: int | UnsetType | None = UNSET
+    auth_failed_reason: UnsetType | None = UNSET
+    """None: try the refused credential again."""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written together or not at all.
+
+    Of `accounts` only the run-time fields are written (limits, refused credential, last use): the operator's
+    fields and the counters belong to the store.
+    """
+
+    exchanges: Sequence[Exchange] = ()
+    accounts: Sequence[Account] = ()
+    bindings: Sequence[Binding] = ()
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many rows there are."""
+
+    accounts: int
+    requests: int
+    sessions: int
+
+
+class Store(Protocol):
+    """One connection to the database.
+
+    Every method raises `StoreBusy` when the same call may succeed later (locked, disk full) and `StoreError`
+    for everything else that is wrong with the database.
+    """
+
+    def accounts(self) -> list[Account]:
+        """Return all accounts, oldest first."""
+        ...
+
+    def credentials(self) -> dict[str, Credentials]:
+        """Return the secrets of all accounts by account id."""
+        ...
+
+    def add_account(self, account: Account, credentials: Credentials) -> None:
+        """Add an account. Raises Conflict when its name is taken."""
+        ...
+
+    def update_account(self, account_id: str, change: AccountChange) -> None:
+        """Change what the operator owns. Raises NotFound, and Conflict when the new name is taken.
+
+        Resuming forgets who paused, why and when; with a new address it is forgotten that the old one refused
+        the credential.
+        """
+        ...
+
+    def set_credentials(self, credentials: Credentials, expires_at_ms: int | None = None) -> None:
+        """Replace an account's secrets; it counts as signed in again. Raises NotFound."""
+        ...
+
+    def remove_account(self, account_id: str) -> None:
+        """Remove an account, its secrets and its sessions; its requests stay. Raises NotFound."""
+        ...
+
+    def bindings(self, *, bound_since_ms: int) -> list[Binding]:
+        """Return the session bindings made at or after an instant, oldest first."""
+        ...
+
+    def forget_bindings(self, *, bound_before_ms: int, at_most: int = 1000) -> int:
+        """Delete some bindings made before an instant; return how many."""
+        ...
+
+    def session_counts(self, *, bound_since_ms: int) -> dict[str, int]:
+        """Return how many sessions each account was bound to since an instant."""
+        ...
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch in one transaction.
+
+        An exchange that is already there is neither written nor counted again. Raises ValueError when a row
+        can never be stored; then nothing was written.
+        """
+        ...
+
+    def exchanges(self, *, after: str = "", at_most: int = 1000) -> list[Exchange]:
+        """Return exchanges whose id sorts behind `after`: the ones that came later, oldest first."""
+        ...
+
+    def reset_stats(self) -> None:
+        """Set every account's counters to zero; the history stays."""
+        ...
+
+    def counts(self) -> Counts:
+        """Count the rows. The cost grows with the history."""
+        ...
+
+    def changed(self) -> bool:
+        """Say whether another connection has committed since this was asked last, or since opening."""
+        ...
+
+    def moved(self) -> bool:
+        """Say whether the database has been removed, or another one put in its place, since it was opened."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection. Harmless when it is closed already."""
+        ...
+
+
+def open_store(path: Path, *, busy_timeout_s: float = 5.0) -> Store:
+    """Open the database, making it when there is none. The calling thread owns the store.
+
+    `busy_timeout_s` is how long every call waits for a lock. Raises StoreError with one line for the
+    operator, StoreBusy when the database stays locked.
+    """
+    from ccflare.store.sqlite import SqliteStore
+
+    return SqliteStore(path, busy_timeout_s)

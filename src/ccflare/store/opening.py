@@ -1,0 +1,193 @@
+"""Opening a SQLite file: making it private, recognising whose it is, bringing its schema up to date.
+
+An existing database file is never opened by anything but SQLite here: closing a second descriptor would drop
+the locks that other connections of this process hold on it (sqlite.org/howtocorrupt.html §2.2).
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from ccflare.errors import StoreBusy, StoreError
+
+APPLICATION_ID = 0x63636661
+"""Marks a file as ours in its header ("ccfa")."""
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+_RETRY_S = 0.02
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[None]:
+    """Turn SQLite's exceptions into ours. ValueError: this data can never be stored."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError) as error:
+        raise ValueError(f"{error} ({path})") from error
+    except sqlite3.Error as error:
+        kind = StoreBusy if is_busy(error) else StoreError
+        raise kind(f"{error} ({path})") from error
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Say whether the same call may succeed later: the database is locked, or its disk is full for now."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _BUSY
+
+
+def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    """Return a connection to an up-to-date database at a resolved path, making the file if need be."""
+    _make_file(path)
+    _check_access(path)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_timeout_s, isolation_level=None
+        )
+        _prepare(connection, path, busy_timeout_s)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _opening_error(path, error) from error
+        raise
+    return connection
+
+
+def _make_file(path: Path) -> None:
+    """Create a missing file and its directories, closed to everybody else from the first moment."""
+    try:
+        _make_directories(path.parent)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"Cannot create database: {path}: {error.strerror}") from error
+
+
+def _make_directories(directory: Path) -> None:
+    missing = []
+    while not directory.exists():
+        missing.append(directory)
+        directory = directory.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_access(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"Cannot open database: {path}: it is a directory")
+    if not _permitted(path, os.R_OK | os.W_OK):
+        raise StoreError(f"Cannot open database: {path}: Permission denied")
+    if not _permitted(path.parent, os.W_OK):
+        raise StoreError(f"Cannot open database: {path}: Permission denied in its directory")
+
+
+def _permitted(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _opening_error(path: Path, error: sqlite3.Error) -> StoreError:
+    if is_busy(error):
+        return StoreBusy(f"Cannot open database: {path}: {error}; another program is keeping it locked")
+    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+        return StoreError(f"Cannot open database: {path}: it is not a SQLite database; it is left untouched")
+    return StoreError(f"Cannot open database: {path}: {error}")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
+    migrations = _migrations()
+    version = _version_of(connection, path, newest=max(migrations))
+    if version == 0:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only heeded before the first page is written
+    _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone(), busy_timeout_s)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    for number in sorted(migrations):
+        if number > version:
+            _migrate(connection, number, migrations[number])
+
+
+def _patiently(action: Callable[[], _T], patience_s: float) -> _T:
+    """Repeat while the database is locked: SQLite's own timeout does not cover the change to WAL mode."""
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_RETRY_S)
+
+
+def _migrations() -> dict[int, Path]:
+    return {int(path.name[:4]): path for path in _MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql")}
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _version_of(connection: sqlite3.Connection, path: Path, newest: int) -> int:
+    """Return the schema's number, 0 for an empty file. Raises StoreError for a file that is not ours."""
+    with _reading(connection):
+        version = _number(connection, "user_version")
+        ours = _number(connection, "application_id") == APPLICATION_ID
+        tables = {
+            name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        }
+    if ours and version > newest:
+        raise StoreError(
+            f"Cannot open database: {path}: it was written by a newer ccflare (schema {version}, this "
+            f"program knows {newest}); it is left untouched"
+        )
+    if ours or (version == 0 and not tables):
+        return version
+    if version == 0 and {"accounts", "requests"} <= tables:
+        raise StoreError(
+            f"Cannot open database: {path}: it was made by the original ccflare program, which this "
+            "version cannot upgrade yet; it is left untouched (ccflare_DB_PATH chooses another file)"
+        )
+    raise StoreError(f"Cannot open database: {path}: it belongs to another program; it is left untouched")
+
+
+@contextmanager
+def _reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """One snapshot for several reads: a file that another process is making looks empty or complete."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection, number: int, script: Path) -> None:
+    """Apply one migration in one transaction, unless another process has done it in the meantime."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _number(connection, "user_version") < number:
+            for statement in _statements(script.read_text("utf-8")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement

@@ -1,0 +1,292 @@
+"""Rows and records: which column holds which field, and how each is read and written."""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from msgspec import UNSET
+
+from ccflare.records import Account, Binding, Credentials, Exchange, Secret, decode_attempts, encode_attempts
+from ccflare.store import AccountChange
+
+Value: TypeAlias = str | int | float | None
+
+log = logging.getLogger("ccflare.store")
+
+_ACCOUNT_FIELDS = {
+    "id": "id",
+    "name": "name",
+    "provider": "COALESCE(provider, 'anthropic')",
+    "kind": "CASE WHEN refresh_token = '' AND COALESCE(api_key, '') <> '' THEN 'api_key' ELSE 'oauth' END",
+    "base_url": "base_url",
+    "priority": "COALESCE(priority, 0)",
+    "tier": "COALESCE(account_tier, 1)",
+    "created_at_ms": "created_at",
+    "paused": "COALESCE(paused, 0)",
+    "paused_by": "paused_by",
+    "paused_reason": "paused_reason",
+    "paused_at_ms": "paused_at",
+    "expires_at_ms": "expires_at",
+    "expired_reason": "expired_reason",
+    "auth_failed_reason": "auth_failed_reason",
+    "limited_until_ms": "rate_limited_until",
+    "limited_reason": "limited_reason",
+    "rate_limit_status": "rate_limit_status",
+    "rate_limit_reset_ms": "rate_limit_reset",
+    "rate_limit_remaining": "rate_limit_remaining",
+    "last_used_ms": "last_used",
+    "request_count": "COALESCE(request_count, 0)",
+    "total_requests": "COALESCE(total_requests, 0)",
+    "session_started_ms": "session_start",
+    "session_request_count": "COALESCE(session_request_count, 0)",
+}
+
+SELECT_ACCOUNTS = f"SELECT {', '.join(_ACCOUNT_FIELDS.values())} FROM accounts ORDER BY created_at, id"  # noqa: S608  # constants
+SELECT_CREDENTIALS = "SELECT id, api_key, access_token, refresh_token FROM accounts"
+SELECT_BINDINGS = (
+    "SELECT key, account_id, bound_at, used_at FROM sessions WHERE bound_at >= ? ORDER BY bound_at"
+)
+
+INSERT_ACCOUNT = """
+    INSERT INTO accounts (id, name, provider, api_key, refresh_token, access_token, expires_at, created_at,
+        account_tier, paused, paused_by, paused_reason, paused_at, base_url, priority)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+UPDATE_CREDENTIALS = """
+    UPDATE accounts SET api_key = ?, access_token = ?, refresh_token = ?, expires_at = ?,
+        auth_failed_reason = NULL, expired_reason = NULL
+    WHERE id = ?"""
+
+UPDATE_RUN_TIME = """
+    UPDATE accounts SET rate_limited_until = ?, limited_reason = ?, rate_limit_status = ?,
+        rate_limit_reset = ?, rate_limit_remaining = ?, auth_failed_reason = ?,
+        last_used = MAX(COALESCE(last_used, 0), COALESCE(?, 0))
+    WHERE id = ?"""
+
+UPDATE_SESSION = """
+    UPDATE accounts SET session_start = ?1, session_request_count = 0
+    WHERE id = ?2 AND COALESCE(session_start, 0) < ?1"""
+
+UPDATE_COUNTERS = """
+    UPDATE accounts SET request_count = COALESCE(request_count, 0) + ?1,
+        total_requests = COALESCE(total_requests, 0) + ?1,
+        session_request_count = COALESCE(session_request_count, 0) + ?1,
+        last_used = MAX(COALESCE(last_used, 0), ?2)
+    WHERE id = ?3"""
+
+RESET_COUNTERS = "UPDATE accounts SET request_count = 0, total_requests = 0, session_request_count = 0"
+
+DELETE_BINDINGS = """
+    DELETE FROM sessions
+    WHERE key IN (SELECT key FROM sessions WHERE bound_at < ? ORDER BY bound_at LIMIT ?)"""
+
+COUNT_SESSIONS = "SELECT account_id, COUNT(*) FROM sessions WHERE bound_at >= ? GROUP BY account_id"
+
+COUNT_ROWS = (
+    "SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM requests), (SELECT COUNT(*) FROM sessions)"
+)
+
+EXCHANGE_COLUMNS = (
+    "id",
+    "timestamp",
+    "method",
+    "path",
+    "account_used",
+    "status_code",
+    "success",
+    "error_message",
+    "response_time_ms",
+    "failover_attempts",
+    "model",
+    "attempts",
+    "session",
+    "client",
+    "first_byte_ms",
+    "own_ms",
+    "streamed",
+    "request_bytes",
+    "response_bytes",
+)
+
+SELECT_EXCHANGES = f"SELECT {', '.join(EXCHANGE_COLUMNS)} FROM requests WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608  # constants
+
+_CHANGE_COLUMNS = {
+    "name": "name",
+    "priority": "priority",
+    "tier": "account_tier",
+    "base_url": "base_url",
+    "paused": "paused",
+    "paused_by": "paused_by",
+    "paused_reason": "paused_reason",
+    "paused_at_ms": "paused_at",
+    "auth_failed_reason": "auth_failed_reason",
+}
+
+
+def insert_exchanges(rows: int) -> str:
+    """Return the statement that inserts `rows` exchanges at once; those that are there stay as they are."""
+    values = ", ".join([f"({', '.join('?' * len(EXCHANGE_COLUMNS))})"] * rows)
+    return f"""
+        INSERT INTO requests ({", ".join(EXCHANGE_COLUMNS)}) VALUES {values}
+        ON CONFLICT (id) DO NOTHING"""  # noqa: S608  # constants
+
+
+def upsert_bindings(rows: int) -> str:
+    """Return the statement that writes `rows` bindings at once."""
+    return f"""
+        INSERT INTO sessions (key, account_id, bound_at, used_at) VALUES {", ".join(["(?, ?, ?, ?)"] * rows)}
+        ON CONFLICT (key) DO UPDATE
+        SET account_id = excluded.account_id, bound_at = excluded.bound_at, used_at = excluded.used_at"""  # noqa: S608  # constants
+
+
+def update_account(change: AccountChange) -> tuple[str, list[Value]]:
+    """Return a change as a statement (its last parameter is the id) and values; empty when there is none."""
+    values: dict[str, Value] = {}
+    if change.base_url is not UNSET:
+        values["auth_failed_reason"] = None
+    if change.paused is False:
+        values.update(paused_by=None, paused_reason=None, paused_at=None)
+    for field, column in _CHANGE_COLUMNS.items():
+        if (value := getattr(change, field)) is not UNSET:
+            values[column] = value
+    if not values:
+        return "", []
+    assignments = ", ".join(f"{column} = ?" for column in values)
+    return f"UPDATE accounts SET {assignments} WHERE id = ?", list(values.values())  # noqa: S608  # our own column names
+
+
+def account_of(row: sqlite3.Row | tuple[Any, ...]) -> Account:
+    """Read a row of SELECT_ACCOUNTS."""
+    fields = dict(zip(_ACCOUNT_FIELDS, row, strict=True))
+    fields["paused"] = bool(fields["paused"])
+    return Account(**fields)
+
+
+def credentials_of(row: tuple[Any, ...]) -> Credentials:
+    """Read a row of SELECT_CREDENTIALS. What cannot be a credential counts as absent and is logged."""
+    account_id, *texts = row
+    return Credentials(account_id, *(_secret(text, account_id) for text in texts))
+
+
+def _secret(text: str | None, account_id: str) -> Secret | None:
+    if not text:
+        return None
+    try:
+        return Secret(text)
+    except ValueError as error:
+        log.warning("The stored credential of account %s cannot be used: %s", account_id, error)
+        return None
+
+
+def account_row(account: Account, credentials: Credentials) -> tuple[Value, ...]:
+    """Return the parameters of INSERT_ACCOUNT."""
+    api_key, access_token, refresh_token = secret_texts(credentials)
+    return (
+        account.id,
+        account.name,
+        account.provider,
+        api_key,
+        refresh_token,
+        access_token,
+        account.expires_at_ms,
+        account.created_at_ms,
+        account.tier,
+        account.paused,
+        account.paused_by,
+        account.paused_reason,
+        account.paused_at_ms,
+        account.base_url,
+        account.priority,
+    )
+
+
+def secret_texts(credentials: Credentials) -> tuple[str | None, str | None, str]:
+    """Return API key, access token and refresh token as they are stored; an absent refresh token is empty."""
+    api_key, access, refresh = credentials.api_key, credentials.access_token, credentials.refresh_token
+    return (
+        api_key.reveal() if api_key else None,
+        access.reveal() if access else None,
+        refresh.reveal() if refresh else "",
+    )
+
+
+def run_time_row(account: Account) -> tuple[Value, ...]:
+    """Return the parameters of UPDATE_RUN_TIME."""
+    return (
+        account.limited_until_ms,
+        account.limited_reason,
+        account.rate_limit_status,
+        account.rate_limit_reset_ms,
+        account.rate_limit_remaining,
+        account.auth_failed_reason,
+        account.last_used_ms,
+        account.id,
+    )
+
+
+def exchange_row(exchange: Exchange) -> tuple[Value, ...]:
+    """Return the values of EXCHANGE_COLUMNS."""
+    return (
+        exchange.id,
+        exchange.timestamp_ms,
+        exchange.method,
+        exchange.path,
+        exchange.account_id,
+        exchange.status_code,
+        exchange.success,
+        exchange.error_message,
+        exchange.response_time_ms,
+        exchange.failover_attempts,
+        exchange.model,
+        encode_attempts(exchange.attempts),
+        exchange.session,
+        exchange.client,
+        exchange.first_byte_ms,
+        exchange.own_ms,
+        exchange.streamed,
+        exchange.request_bytes,
+        exchange.response_bytes,
+    )
+
+
+def exchange_of(row: sqlite3.Row | tuple[Any, ...]) -> Exchange:
+    """Read a row of `SELECT_EXCHANGES`; a row of an older program has no attempts."""
+    (
+        exchange_id, timestamp_ms, method, path, account_id, status_code, success, error_message,
+        response_time_ms, _failovers, model, attempts, session, client, first_byte_ms, own_ms,
+        streamed, request_bytes, response_bytes,
+    ) = row  # fmt: skip
+    return Exchange(
+        id=exchange_id,
+        timestamp_ms=timestamp_ms,
+        method=method,
+        path=path,
+        account_id=account_id,
+        status_code=status_code or 0,
+        success=bool(success),
+        error_message=error_message,
+        response_time_ms=response_time_ms or 0,
+        first_byte_ms=first_byte_ms,
+        own_ms=own_ms,
+        model=model,
+        session=session,
+        client=client,
+        streamed=bool(streamed),
+        request_bytes=request_bytes or 0,
+        response_bytes=response_bytes or 0,
+        attempts=decode_attempts(attempts),
+    )
+
+
+def binding_row(binding: Binding) -> tuple[Value, ...]:
+    """Return the values of a binding in the order of `upsert_bindings`."""
+    return (binding.key, binding.account_id, binding.bound_at_ms, binding.used_at_ms)
+
+
+def latest_bindings(bindings: Sequence[Binding]) -> dict[str, int]:
+    """Return when each account was bound last, in milliseconds."""
+    latest: dict[str, int] = {}
+    for binding in bindings:
+        latest[binding.account_id] = max(binding.bound_at_ms, latest.get(binding.account_id, 0))
+    return latest

@@ -1,0 +1,240 @@
+"""The upstream client: requests to origins over kept connections."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from ccflare.errors import TransportError
+from ccflare.transport.connection import Connection
+from ccflare.transport.egress import Egress, Route, system_tls
+from ccflare.transport.http1 import protocol_error, serialize_head
+from ccflare.transport.pool import IdlePool
+from ccflare.transport.proxies import ProxyRules
+from ccflare.transport.resolver import Lookup, Resolver
+from ccflare.transport.response import Response
+from ccflare.transport.upload import send_pieces
+from ccflare.wire import Origin, OutgoingRequest
+
+KEEP_IDLE_S = 55.0
+"""Common servers and balancers close idle connections after 60 or 75 s: closing first avoids most of the
+races."""
+IDLE_PER_ROUTE = 128
+IDLE_TOTAL = 512
+_ROUTES = 1024
+
+DIRECT = ProxyRules()
+"""No outgoing proxy for anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Waits that are the same for every exchange, in seconds."""
+
+    connect_s: float = 10.0
+    """Name, TCP, proxy and TLS together."""
+    idle_s: float = 330.0
+    """Between two reads of an answer. It stands still while the reader is behind."""
+
+
+class Transport:
+    """Sends requests and hands out answers; keeps connections for the next ones.
+
+    It belongs to the event loop of its first `open`. `proxies` decides which origins are reached through an
+    outgoing proxy, `tls` makes the TLS context when the first one is needed, `lookup` replaces the system's
+    resolver.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadlines: Deadlines = Deadlines(),
+        proxies: ProxyRules = DIRECT,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        lookup: Lookup | None = None,
+        keep_idle_s: float = KEEP_IDLE_S,
+    ) -> None:
+        self.deadlines = deadlines
+        self._proxies = proxies
+        self._egress = Egress(Resolver(lookup), tls or system_tls)
+        self._pool: IdlePool[Route, Connection] = IdlePool(
+            idle_s=keep_idle_s, per_route=IDLE_PER_ROUTE, total=IDLE_TOTAL
+        )
+        self._routes: dict[Origin, Route] = {}
+        self._connections: set[Connection] = set()
+        self._connecting: set[asyncio.Task[Connection]] = set()
+        self._reaper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def connections_open(self) -> int:
+        """Connections that are established: idle and in use."""
+        return len(self._connections)
+
+    @property
+    def connections_idle(self) -> int:
+        """Connections that wait for a request."""
+        return len(self._pool)
+
+    @property
+    def connections_in_use(self) -> int:
+        """Connections that carry an exchange."""
+        return len(self._connections) - len(self._pool)
+
+    async def open(
+        self, origin: Origin, request: OutgoingRequest, *, first_byte_s: float, exchange_s: float
+    ) -> Response:
+        """Send a request; return when the head of the final answer is in.
+
+        Both deadlines are seconds from now: the answer's head must be in after `first_byte_s`, connecting and
+        uploading included, and its last byte after `exchange_s`. Raises TransportError (`connect_error`,
+        `connect_timeout`, `first_byte_timeout`, `exchange_timeout`, `protocol_error`, `broken`), or whatever
+        an iterated body raises. A request whose kept connection turns out to be dead, before any byte of an
+        answer, is repeated once on a new one when its body can be.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        first_byte_at, exchange_at = now + first_byte_s, now + exchange_s
+        route = self._routes.get(origin) or self._new_route(origin)
+        head = self._serialized(route, request)
+        connection = self._kept(route, now)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, request, head, first_byte_at, exchange_at)
+            except TransportError as error:
+                if error.kind != "broken" or connection.answered or self._closed or not _repeatable(request):
+                    raise
+        connection = await self._connected(route, min(first_byte_at, exchange_at))
+        return await self._exchange(connection, request, head, first_byte_at, exchange_at)
+
+    async def aclose(self) -> None:
+        """Close every connection, also those that carry an exchange (it ends `broken`) or are being made."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+            self._reaper = None
+        connecting = list(self._connecting)
+        for task in connecting:
+            task.cancel()
+        for connection in list(self._connections):
+            connection.abort()
+        if connecting:
+            await asyncio.wait(connecting)
+        await self._egress.aclose()
+
+    # The connections' side (`connection.Owner`).
+
+    def released(self, connection: Connection) -> None:
+        """Keep a connection for the next request."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for surplus in self._pool.put(connection.route, connection, now):
+            surplus.abort()
+        if self._reaper is None and not self._closed:
+            self._reaper = loop.call_at(self._pool.next_expiry() or now, self._reap)
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a closed connection."""
+        self._pool.remove(connection)
+        self._connections.discard(connection)
+
+    # Inside.
+
+    def _new_route(self, origin: Origin) -> Route:
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()  # accounts name a handful of origins; the bound only guards against a leak
+        route = self._routes[origin] = Route(origin, self._proxies.proxy_for(origin))
+        return route
+
+    def _serialized(self, route: Route, request: OutgoingRequest) -> bytes:
+        if self._closed:
+            raise TransportError("broken", "the transport is closed")
+        body = request.body
+        if isinstance(body, bytes | bytearray) and request.body_length not in {None, len(body)}:
+            raise protocol_error("the request body is not as long as announced")
+        if route.proxy is None:
+            return serialize_head(request, route.origin)
+        return serialize_head(request, route.origin, absolute=route.absolute, extra=route.proxy_fields)
+
+    def _kept(self, route: Route, now: float) -> Connection | None:
+        while (connection := self._pool.take(route, now)) is not None:
+            if connection.usable:
+                return connection
+            connection.abort()
+        return None
+
+    async def _exchange(
+        self,
+        connection: Connection,
+        request: OutgoingRequest,
+        head: bytes,
+        first_byte_at: float,
+        exchange_at: float,
+    ) -> Response:
+        body = request.body
+        whole = body if isinstance(body, bytes | bytearray) else None
+        answer = connection.send(
+            request.method, head, whole, first_byte_at=first_byte_at, exchange_at=exchange_at
+        )
+        try:
+            if not isinstance(body, bytes | bytearray):
+                return await _uploading(connection, body, request.body_length, answer)
+            return await answer
+        except BaseException:
+            connection.abort()
+            raise
+
+    async def _connected(self, route: Route, latest: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        in_time = now + self.deadlines.connect_s <= latest
+        task = loop.create_task(self._connect(route, min(latest, now + self.deadlines.connect_s)))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().abort()
+            if task.cancelled() and self._closed:
+                raise TransportError("broken", "the transport is closed") from None
+            raise
+        except TimeoutError:
+            kind = "connect_timeout" if in_time else "first_byte_timeout"
+            origin = route.origin
+            raise TransportError(kind, f"no connection to {origin.host}:{origin.port} in time") from None
+
+    async def _connect(self, route: Route, at: float) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, self, route, idle_s=self.deadlines.idle_s)
+        async with asyncio.timeout_at(at):
+            await self._egress.connect(route, connection)
+        if connection.closed:
+            raise TransportError("connect_error", "the connection was closed as soon as it was made")
+        self._connections.add(connection)
+        return connection
+
+    def _reap(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._reaper = None
+        for connection in self._pool.expire(loop.time()):
+            connection.abort()
+        if (expiry := self._pool.next_expiry()) is not None:
+            self._reaper = loop.call_at(expiry, self._reap)
+
+
+async def _uploading(
+    connection: Connection, body: AsyncIterator[bytes], length: int | None, answer: asyncio.Future[Response]
+) -> Response:
+    """Send a body in pieces while waiting for the answer; when this returns the iterator is not used any
+    more."""
+    upload = asyncio.get_running_loop().create_task(send_pieces(connection, body, length))
+    try:
+        return await answer
+    finally:
+        upload.cancel()
+        await asyncio.wait((upload,))
+
+
+def _repeatable(request: OutgoingRequest) -> bool:
+    return isinstance(request.body, bytes | bytearray)

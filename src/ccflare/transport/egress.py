@@ -1,0 +1,134 @@
+"""Making connections: addresses, TLS, and the way through an outgoing proxy.
+
+The one rule: a connection that is not finished belongs to the coroutine that makes it. Whatever ends that
+early, cancellation included, closes the socket at once.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ccflare.errors import TransportError
+from ccflare.transport.dial import dial
+from ccflare.transport.proxies import Proxy
+from ccflare.transport.resolver import Resolver
+from ccflare.transport.tunnel import Tunnel
+from ccflare.wire import Headers, Origin
+
+HANDSHAKE_S = 60.0
+"""A bound on one TLS handshake for the event loop; the connect deadline normally comes first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Route:
+    """How requests for an origin travel. Routes are compared by identity: one exists per origin."""
+
+    origin: Origin
+    proxy: Proxy | None
+
+    @property
+    def absolute(self) -> bool:
+        """Whether requests go to a plain proxy, which wants the absolute-form."""
+        return self.proxy is not None and self.origin.scheme == "http"
+
+    @property
+    def proxy_fields(self) -> Headers:
+        """The fields each request carries for a plain proxy."""
+        if self.proxy is None or self.proxy.authorization is None or not self.absolute:
+            return []
+        return [(b"Proxy-Authorization", self.proxy.authorization)]
+
+
+def system_tls() -> ssl.SSLContext:
+    """Return a context with the system's trust, which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Egress:
+    """Makes connections. The TLS context is made once, in a thread (reading the trust store takes 30 ms)."""
+
+    def __init__(self, resolver: Resolver, tls: Callable[[], ssl.SSLContext]) -> None:
+        self._resolver = resolver
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
+
+    async def connect(self, route: Route, protocol: asyncio.Protocol) -> None:
+        """Connect `protocol` along a route. Raises TransportError (`connect_error`)."""
+        hop = route.proxy.address if route.proxy else route.origin
+        try:
+            connected = await self._connected(hop)
+            if hop.scheme == "http" and (route.proxy is None or route.absolute):
+                await _attach(protocol, connected)
+            else:
+                await self._secured(route, protocol, connected)
+        except ssl.SSLError as error:
+            raise _error(route, hop, f"TLS failed: {_tls_reason(error)}") from error
+        except OSError as error:
+            raise _error(route, hop, error.strerror or str(error) or type(error).__name__) from error
+
+    async def aclose(self) -> None:
+        """End what runs in the background."""
+        await self._resolver.aclose()
+
+    async def _connected(self, hop: Origin) -> socket.socket:
+        addresses = await self._resolver.resolve(hop.host, hop.port)
+        try:
+            return await dial(addresses)
+        except OSError:
+            self._resolver.doubt(hop.host, hop.port)
+            raise
+
+    async def _secured(self, route: Route, protocol: asyncio.Protocol, connected: socket.socket) -> None:
+        tunnel = Tunnel()
+        await _attach(tunnel, connected)
+        try:
+            proxy = route.proxy
+            if proxy is not None and proxy.address.scheme == "https":
+                tunnel.connection_made(await self._handshake(tunnel.transport, tunnel, proxy.address.host))
+            if proxy is not None and not route.absolute:
+                await tunnel.open(route.origin, proxy.authorization)
+            if route.absolute:
+                tunnel.transport.set_protocol(protocol)
+                protocol.connection_made(tunnel.transport)
+            else:
+                protocol.connection_made(await self._handshake(tunnel.transport, protocol, route.origin.host))
+        except BaseException:
+            tunnel.transport.abort()
+            raise
+
+    async def _handshake(
+        self, transport: asyncio.Transport, protocol: asyncio.Protocol, host: str
+    ) -> asyncio.Transport:
+        loop = asyncio.get_running_loop()
+        if self._tls is None:
+            self._tls = await loop.run_in_executor(None, self._make_tls)
+        secured = await loop.start_tls(
+            transport, protocol, self._tls, server_hostname=host, ssl_handshake_timeout=HANDSHAKE_S
+        )
+        if secured is None:
+            raise ConnectionResetError("the connection was closed during the TLS handshake")
+        return secured
+
+
+async def _attach(protocol: asyncio.Protocol, connected: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.create_connection(lambda: protocol, sock=connected)
+    except BaseException:
+        connected.close()
+        raise
+
+
+def _error(route: Route, hop: Origin, reason: str) -> TransportError:
+    what = "proxy" if route.proxy is not None else "upstream"
+    return TransportError("connect_error", f"cannot connect to {what} {hop.host}:{hop.port}: {reason}")
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not accepted: {error.verify_message}"
+    return error.reason or str(error)

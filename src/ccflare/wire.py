@@ -1,0 +1,155 @@
+"""HTTP as values: header lists, targets, origins, and the seam between a client's connection and an exchange.
+
+Header names keep the spelling they arrived with; comparisons are made in lower case. Nothing here does I/O.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+"""Name and value pairs in wire order; repeated names are repeated pairs."""
+
+Body: TypeAlias = bytes | bytearray | AsyncIterator[bytes]
+"""A whole request body, or the pieces of one that is too large to keep. Pieces can be sent only once."""
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Fields that concern one connection only (RFC 9110 §7.6.1, and two that proxies in the field add)."""
+
+
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the first value of a field, or None. `name` is in lower case."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """Return the lower-case names that `Connection` fields declare to be hop-by-hop as well."""
+    tokens = [value.lower().split(b",") for key, value in headers if key.lower() == b"connection"]
+    return frozenset(token.strip() for part in tokens for token in part)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go: scheme `http` or `https`, host without brackets, port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> bytes:
+        """The value of the `Host` field: the port only where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.scheme == "https" else 80
+        return (host if self.port == default else f"{host}:{self.port}").encode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseUrl:
+    """An upstream's address: an origin and a path prefix without a trailing slash (usually empty)."""
+
+    origin: Origin
+    prefix: bytes
+
+    @classmethod
+    def parse(cls, url: str) -> "BaseUrl":
+        """Read `http(s)://host[:port][/prefix]`. Raises ValueError with a sentence for the operator."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{url!r} is not a URL: {error}") from None
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{url!r} must look like https://host[:port][/path]")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("a base URL has no user name, query or fragment")
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise ValueError(f"{url!r} has characters that a URL cannot have")
+        origin = Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
+        return cls(origin, parts.path.rstrip("/").encode("ascii"))
+
+
+@dataclass(slots=True)
+class OutgoingRequest:
+    """What goes upstream. The transport adds `Host` and the framing; everything else is here."""
+
+    method: bytes
+    target: bytes
+    """Origin-form: path and query exactly as the client wrote them, behind the base URL's prefix."""
+    headers: Headers
+    body: Body
+    body_length: int | None
+    """Length in bytes; None when the body comes in pieces of unknown total length (sent chunked)."""
+
+
+class Sink(Protocol):
+    """Takes the bytes of an answer as they arrive."""
+
+    def write(self, data: bytes) -> bool:
+        """Take some bytes. False asks the source to pause until its `resume` is called."""
+        ...
+
+
+class Inbound(Protocol):
+    """One client request and the way to answer it. Exactly one of `finish` and `abort` ends an answer.
+
+    When the client goes away first, `gone` becomes true and the task that serves the request is cancelled.
+    """
+
+    method: bytes
+    target: bytes
+    """The request target exactly as received."""
+    headers: Headers
+    fields: dict[bytes, bytes]
+    """The same headers by lower-case name; of a repeated one the last value."""
+    client: str
+    """The peer's address without the port."""
+    http_version: str
+    length: int | None
+    """What `Content-Length` says of the body; None when it is not said."""
+    gone: bool
+
+    async def read_body(self, limit: int) -> bytes | bytearray | None:
+        """Return the whole body, or None when it is longer than `limit` bytes: then read `pieces`."""
+        ...
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the whole body piece by piece, beginning with what `read_body` has kept. Works once."""
+        ...
+
+    def start(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+        """Begin the answer. `headers` are end-to-end fields without framing; `length` None: not known yet."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Send body bytes. False: the client reads slowly; wait for `on_drain`."""
+        ...
+
+    def on_drain(self, resume: Callable[[], None]) -> None:
+        """Have `resume` called whenever the client has caught up after `write` said False."""
+        ...
+
+    def finish(self) -> None:
+        """End the answer cleanly."""
+        ...
+
+    def abort(self, *, reset: bool = False) -> None:
+        """Break the answer off so that the client cannot take it for a whole one."""
+        ...
+

@@ -1,0 +1,433 @@
+"""Connections: kept, found dead, given up, counted; and memory that stays bounded."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ccflare.errors import TransportError
+from ccflare.transport import Transport
+from ccflare.transport.resolver import Address
+from ccflare.wire import Origin
+from transport_peers import (
+    CHUNKED,
+    HELLO,
+    OK,
+    Collected,
+    Conversation,
+    answering,
+    ask,
+    body_of,
+    closing,
+    eventually,
+    once,
+    peer,
+    silence,
+)
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_kept_connection_that_the_server_closed_is_not_noticed(reset: bool) -> None:
+    """Connections closed while idle drop out of the pool at once and never surface as an error."""
+    talks: list[Conversation] = []
+
+    async def script(talk: Conversation) -> None:
+        talks.append(talk)
+        await answering(HELLO)(talk)
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        for turn in range(3):
+            assert await body_of(await ask(transport, server.origin)) == b"hello"
+            talks[turn].reset() if reset else talks[turn].writer.close()
+            await eventually(lambda: transport.connections_open == 0)
+        assert server.accepted == 3
+
+
+async def test_bytes_on_an_idle_connection_end_it() -> None:
+    """A 408 or anything else that nobody asked for is not taken for the next answer."""
+
+    async def script(talk: Conversation) -> None:
+        await talk.request()
+        await talk.send(HELLO)
+        await asyncio.sleep(0.02)
+        await talk.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        await talk.gone()
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        assert await body_of(await ask(transport, server.origin)) == b"hello"
+        await eventually(lambda: transport.connections_open == 0)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_request_that_met_a_dead_connection_is_repeated_once(reset: bool) -> None:
+    """When a kept connection ends after the request and before any byte, a new one serves it, unseen."""
+    asked = 0
+
+    async def script(talk: Conversation) -> None:
+        nonlocal asked
+        await talk.request()
+        asked += 1
+        await talk.send(HELLO)
+        await talk.request()
+        asked += 1
+        if reset:
+            talk.reset()
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        for body in (b"x" * 100, bytearray(b"y" * MIB)):
+            assert await body_of(await ask(transport, server.origin, body)) == b"hello"
+        assert (server.accepted, asked) == (2, 3)
+
+
+@pytest.mark.parametrize("first", [b"", b"H", b"HTTP/1.1 100 Continue\r\n\r\n", b"garbage\r\n\r\n"])
+async def test_nothing_else_is_ever_repeated(first: bytes) -> None:
+    """A new connection that dies, or a kept one that has sent a byte, is an error."""
+    asked = 0
+
+    async def script(talk: Conversation) -> None:
+        nonlocal asked
+        if first:
+            await talk.request()
+            await talk.send(HELLO)
+        await talk.request()
+        asked += 1
+        await talk.send(first)
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        if first:
+            assert await body_of(await ask(transport, server.origin)) == b"hello"
+        with pytest.raises(TransportError):
+            await ask(transport, server.origin)
+        assert (server.accepted, asked) == (1, 1)
+
+
+async def test_a_body_in_pieces_is_never_repeated() -> None:
+    """Pieces can be sent only once: a dead kept connection is an error then."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async def script(talk: Conversation) -> None:
+        await talk.request()
+        await talk.send(HELLO)
+        await talk.request()
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        assert await body_of(await ask(transport, server.origin)) == b"hello"
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, server.origin, body())
+        assert (caught.value.kind, server.accepted) == ("broken", 1)
+
+
+async def test_the_repetition_is_not_repeated() -> None:
+    """When the new connection dies as well the request fails: it was sent twice and no more."""
+    asked = 0
+
+    async def script(talk: Conversation) -> None:
+        nonlocal asked
+        await talk.request()
+        asked += 1
+        if asked == 1:
+            await talk.send(HELLO)
+            await talk.request()
+            asked += 1
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        assert await body_of(await ask(transport, server.origin)) == b"hello"
+        with pytest.raises(TransportError):
+            await ask(transport, server.origin)
+        assert asked == 3
+
+
+async def test_idle_connections_are_closed_in_time() -> None:
+    """A connection that waits too long is closed by us, without a request having to come."""
+    async with peer(answering(HELLO)) as server, closing(Transport(keep_idle_s=0.1)) as transport:
+        await asyncio.gather(*[ask(transport, server.origin) for _ in range(3)])
+        assert transport.connections_idle == 3
+        await eventually(lambda: transport.connections_open == 0)
+        assert await body_of(await ask(transport, server.origin)) == b"hello"
+
+
+@pytest.mark.parametrize("stage", ["head", "body", "relay"])
+async def test_cancelling_closes_the_connection_at_once(stage: str) -> None:
+    """Whoever stops waiting for a head, for bytes or for a relay ends the upstream's work within a second."""
+    gone = asyncio.Event()
+
+    async def script(talk: Conversation) -> None:
+        await talk.request()
+        if stage != "head":
+            await talk.send(CHUNKED + b"2\r\nhi\r\n")
+        await talk.gone()
+        gone.set()
+
+    async def work(transport: Transport, origin: Origin) -> None:
+        response = await ask(transport, origin)
+        if stage == "relay":
+            await response.relay(Collected())
+        await body_of(response)
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        working = asyncio.ensure_future(work(transport, server.origin))
+        await eventually(lambda: transport.connections_in_use == 1)
+        await asyncio.sleep(0.05)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert transport.connections_open == 0
+        await asyncio.wait_for(gone.wait(), 1.0)
+
+
+@pytest.mark.parametrize("size", [20 * MIB, None])
+async def test_cancelling_an_upload_closes_the_connection_at_once(size: int | None) -> None:
+    """A client that leaves while its body is sent does not keep the upstream waiting."""
+    gone, begun = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        await asyncio.Event().wait()
+
+    async def script(talk: Conversation) -> None:
+        await talk.reader.readuntil(b"abc" if size is None else b"\r\n\r\n")
+        begun.set()
+        await talk.gone()
+        gone.set()
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        working = asyncio.ensure_future(ask(transport, server.origin, bytes(size) if size else body()))
+        await asyncio.wait_for(begun.wait(), 1.0)
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        await asyncio.wait_for(gone.wait(), 1.0)
+
+
+async def test_discarding_closes_unless_complete() -> None:
+    """`discard` ends an answer that is still coming, and spares the connection of one that has come."""
+    async with peer(answering(HELLO, CHUNKED)) as server, closing(Transport()) as transport:
+        complete = await ask(transport, server.origin)
+        complete.discard()
+        complete.discard()
+        assert transport.connections_idle == 1
+        coming = await ask(transport, server.origin)
+        coming.discard()
+        coming.discard()
+        assert transport.connections_open == 0
+        with pytest.raises(TransportError):
+            await coming.read()
+
+
+async def test_closing_ends_everything() -> None:
+    """`aclose` breaks exchanges that wait for a head or a body, and refuses new ones."""
+    async with peer(answering(HELLO, CHUNKED)) as server, peer(silence) as quiet:
+        transport = Transport()
+        await body_of(await ask(transport, server.origin))
+        response = await ask(transport, server.origin)
+        reading = asyncio.ensure_future(response.read())
+        waiting = asyncio.ensure_future(ask(transport, quiet.origin))
+        tls = Origin("https", "127.0.0.1", quiet.origin.port)
+        connecting = asyncio.ensure_future(ask(transport, tls))
+        await eventually(lambda: quiet.accepted == 2)
+        await transport.aclose()
+        for task in (reading, waiting, connecting):
+            with pytest.raises(TransportError) as caught:
+                await task
+            assert caught.value.kind == "broken"
+        with pytest.raises(TransportError):
+            await ask(transport, server.origin)
+        assert transport.connections_open == 0
+
+
+class Sink(Collected):
+    """Takes a few pieces, then asks for a pause until the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = True
+
+    def write(self, data: bytes) -> bool:
+        super().write(data)
+        return not self.full
+
+
+async def test_a_slow_sink_slows_the_upstream() -> None:
+    """While a sink is full hardly anything more is read, and after `resume` all of it comes."""
+    sent = 0
+
+    async def script(talk: Conversation) -> None:
+        nonlocal sent
+        await talk.request()
+        await talk.send(OK + b"Content-Length: %d\r\n\r\n" % (64 * MIB))
+        for _ in range(64):
+            await talk.send(bytes(MIB))
+            sent += MIB
+        await talk.gone()
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        response = await ask(transport, server.origin)
+        sink = Sink()
+        relaying = asyncio.ensure_future(response.relay(sink))
+        await eventually(lambda: len(sink.pieces) > 0)
+        await asyncio.sleep(0.2)
+        assert len(sink.data) <= 512 * 1024
+        assert sent < 32 * MIB
+        sink.full = False
+        response.resume()
+        await relaying
+        assert sum(map(len, sink.pieces)) == 64 * MIB
+        assert transport.connections_idle == 1
+
+
+async def test_an_answer_nobody_reads_is_held_within_bounds() -> None:
+    """Between `open` and the first `read` no more than a buffer is taken from the socket."""
+    sent = 0
+
+    async def script(talk: Conversation) -> None:
+        nonlocal sent
+        await talk.request()
+        await talk.send(OK + b"Content-Length: %d\r\n\r\n" % (64 * MIB))
+        for _ in range(64):
+            await talk.send(bytes(MIB))
+            sent += MIB
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        response = await ask(transport, server.origin)
+        await asyncio.sleep(0.2)
+        assert sent < 32 * MIB
+        first = await response.read()
+        assert len(first) <= 512 * 1024
+        total = len(first)
+        while piece := await response.read():
+            total += len(piece)
+        assert total == 64 * MIB
+
+
+async def test_what_a_sink_raises_passes_through() -> None:
+    """A sink that fails ends the relay with its own error and the connection with it, early or late."""
+
+    class Broken:
+        def __init__(self, good: int) -> None:
+            self.good = good
+
+        def write(self, data: bytes) -> bool:
+            self.good -= 1
+            if self.good < 0:
+                raise LookupError("no client")
+            return True
+
+    async def script(talk: Conversation) -> None:
+        await talk.request()
+        for piece in (CHUNKED + b"2\r\nhi\r\n", b"2\r\nho\r\n", b"0\r\n\r\n"):
+            await talk.send(piece)
+            await asyncio.sleep(0.05)
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        for good in (0, 1):
+            response = await ask(transport, server.origin)
+            with pytest.raises(LookupError):
+                await response.relay(Broken(good))
+            assert transport.connections_open == 0
+
+
+async def test_one_reader_at_a_time() -> None:
+    """A second `read` or `relay` during the first is a mistake of the caller and says so."""
+    async with peer(answering(CHUNKED)) as server, closing(Transport()) as transport:
+        response = await ask(transport, server.origin)
+        reading = asyncio.ensure_future(response.read())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError):
+            await response.read()
+        with pytest.raises(RuntimeError):
+            await response.relay(Collected())
+        response.discard()
+        with pytest.raises(TransportError):
+            await reading
+
+
+async def test_nothing_listens() -> None:
+    """A refused connection is connect_error at once, naming the address."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        async with closing(Transport()) as transport:
+            with pytest.raises(TransportError) as caught:
+                await ask(transport, Origin("http", "127.0.0.1", port))
+            assert caught.value.kind == "connect_error"
+            assert f"127.0.0.1:{port}" in str(caught.value)
+
+
+@pytest.mark.parametrize("listening", ["127.0.0.1", "::1"])
+async def test_either_address_family_is_found(listening: str) -> None:
+    """A name with both families is reached at the one where somebody listens, whichever comes first."""
+    async with peer(answering(HELLO), host=listening) as server:
+        port = server.origin.port
+        both: list[Address] = [(socket.AF_INET6, ("::1", port, 0, 0)), (socket.AF_INET, ("127.0.0.1", port))]
+        for order in (both, both[::-1]):
+
+            async def lookup(host: str, port: int, order: list[Address] = order) -> list[Address]:
+                return order
+
+            async with closing(Transport(lookup=lookup)) as transport:
+                assert await body_of(await ask(transport, Origin("http", "two.example", port))) == b"hello"
+
+
+async def test_an_address_that_does_not_answer_delays_and_no_more() -> None:
+    """When the preferred address is silent the next one is tried a quarter of a second later."""
+    async with peer(answering(HELLO)) as server:
+        with contextlib.ExitStack() as stack:
+            full = stack.enter_context(socket.socket())
+            full.bind(("127.0.0.2", 0))
+            full.listen(0)
+            silent = full.getsockname()
+            for _ in range(3):  # the backlog is full: the system drops further SYNs
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(silent)
+
+            async def lookup(host: str, port: int) -> list[Address]:
+                return [(socket.AF_INET, silent), (socket.AF_INET, ("127.0.0.1", port))]
+
+            async with closing(Transport(lookup=lookup)) as transport:
+                begun = time.monotonic()
+                origin = Origin("http", "two.example", server.origin.port)
+                assert await body_of(await ask(transport, origin)) == b"hello"
+                assert 0.2 < time.monotonic() - begun < 2.0
+
+
+async def test_localhost_is_reached() -> None:
+    """The system's own resolver is used when no other is given."""
+    async with peer(answering(HELLO)) as server, closing(Transport()) as transport:
+        assert (
+            await body_of(await ask(transport, Origin("http", "localhost", server.origin.port))) == b"hello"
+        )
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted in /proc")
+async def test_no_file_or_connection_is_left_behind() -> None:
+    """After exchanges that ended in every way, closing leaves no descriptor, connection or task."""
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async with peer(answering(HELLO)) as server, closing(Transport()) as transport:
+        await body_of(await ask(transport, server.origin))  # now the loop has opened what it keeps for itself
+    before = descriptors()
+    async with closing(Transport()) as transport:
+        for script in (answering(HELLO), once(OK), once(b""), once(CHUNKED + b"5\r\nhe", reset=True)):
+            async with peer(script) as server:
+                for body in (b"x", bytes(MIB)):
+                    with contextlib.suppress(TransportError):
+                        await body_of(await ask(transport, server.origin, body))
+                waiting = asyncio.ensure_future(ask(transport, server.origin, bytes(8 * MIB)))
+                await asyncio.sleep(0.01)
+                waiting.cancel()
+                with contextlib.suppress(asyncio.CancelledError, TransportError):
+                    (await waiting).discard()
+    gc.collect()
+    await eventually(lambda: descriptors() <= before)

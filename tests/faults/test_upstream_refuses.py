@@ -1,0 +1,138 @@
+"""The fault matrix where upstream answers with an error: whose it is, who is asked next, who is held back."""
+
+from typing import Any
+
+import pytest
+
+from faultcase import (
+    BOTH_LIMITED,
+    BOTH_REFUSED,
+    LIMITED,
+    NEXT_TOO,
+    REFUSED,
+    Case,
+    check,
+    everywhere,
+    forever,
+    once,
+    passed_on,
+)
+from harness import Upstream
+
+
+def _rejected(reset_in: float, **more: Any) -> dict[str, Any]:
+    return {"status": "rejected", "claim": "five_hour", "reset_in": reset_in, **more}
+
+
+CLIENTS_OWN = [
+    Case(f"{status} of the client", str(status), f"alpha deliver {status}", status=status, says=says)
+    for status, says in (
+        (400, "messages.0.content.0.type"),
+        (403, "permission to use"),
+        (404, "claude-unknown"),
+        (409, "changed by another"),
+        (413, "maximum size"),
+    )
+]
+
+CREDENTIALS_AND_MONEY = [
+    passed_on("401 for ever", "401", 401, REFUSED),
+    Case(
+        "401 everywhere",
+        "401",
+        NEXT_TOO.format(401),
+        status=503,
+        states=BOTH_REFUSED,
+        both=True,
+        says="All accounts failed to proxy the request",
+        error="All accounts failed",
+    ),
+    passed_on("403 about the credential", "403-revoked", 403, REFUSED),
+    passed_on("403 about the organisation", "403-org", 403, REFUSED),
+    passed_on("400 about credit", "400-credit", 400, LIMITED),
+    Case(
+        "400 about credit everywhere",
+        "400-credit",
+        NEXT_TOO.format(400),
+        status=400,
+        states=BOTH_LIMITED,
+        both=True,
+        says="credit balance is too low",
+    ),
+    passed_on("400 about extra usage", "400-extra-usage", 400),
+    passed_on("402", "402", 402, LIMITED),
+]
+
+LIMITS = [
+    passed_on("429 with retry-after", "429", 429, LIMITED),
+    passed_on("429 for hours", "429-long", 429, LIMITED),
+    passed_on("429 of the five-hour window", "429-unified", 429, LIMITED),
+    passed_on("429 of the seven-day window", "429-unified-7d", 429, LIMITED),
+    passed_on("429 with a date", "429-http-date", 429, LIMITED),
+    passed_on("429 of the spend limit", "429-no-retry", 429, LIMITED),
+    passed_on("429 with an absurd reset", {"status": 429, "retry_after": 10**12}, 429, LIMITED),
+    passed_on("429 without a word", "429-bare", 429),
+    passed_on("429 of one model", "429-model", 429, model="claude-opus-5-5"),
+    passed_on("429 of concurrency", "429-concurrency", 429, LIMITED),
+    passed_on(
+        "429 whose reset is over", {"status": 429, "unified": _rejected(-3600, no_retry_after=True)}, 429
+    ),
+    passed_on("429 of paid overage", "429-overage", 429),
+    Case(
+        "429 everywhere for seconds",
+        "429",
+        NEXT_TOO.format(429),
+        status=429,
+        states=BOTH_LIMITED,
+        both=True,
+        says="rate_limit_error",
+        error="rate limited",
+    ),
+    Case("200 that says rejected", {"unified": _rejected(3600, utilization={"5h": 1.0})}, states=LIMITED),
+    Case("200 paid for as overage", "200-rejected"),
+    Case("200 with a warning", "200-warning"),
+]
+
+TROUBLE = [
+    once("500 once", "500", 500),
+    once("502 as a page once", "502-html", 502),
+    once("503 once", "503", 503),
+    once("504 once", "504", 504),
+    once("520 as a page once", "520-html", 520),
+    once("529 once", "529", 529),
+    once("529 with a short retry-after", {"status": 529, "headers": {"retry-after-ms": "30"}}, 529),
+    once("408 once", {"status": 408}, 408),
+    forever("500 for ever", "500", 500),
+    forever("503 for ever", "503", 503),
+    forever("529 for ever", "529", 529),
+    everywhere("500 everywhere", "500", 500, "Internal server error"),
+    everywhere("502 as a page everywhere", "502-html", 502, "<h1>502 Bad Gateway</h1>"),
+    everywhere("503 everywhere", "503", 503, "Service unavailable"),
+    everywhere("529 everywhere", "529", 529, "Overloaded"),
+    passed_on("500 not to be retried", "500-no-retry", 500),
+    passed_on("529 with a long retry-after", {"status": 529, "retry_after": 3600}, 529),
+]
+
+
+@pytest.mark.parametrize("case", CLIENTS_OWN, ids=lambda case: case.name)
+def test_the_clients_own_errors_are_delivered_at_once(case: Case, make_home: Any, upstream: Upstream) -> None:
+    """An error that the client made is sent once, delivered as it is and held against no account."""
+    check(case, make_home(case.settings), upstream)
+
+
+@pytest.mark.parametrize("case", CREDENTIALS_AND_MONEY, ids=lambda case: case.name)
+def test_an_accounts_credential_or_money(case: Case, make_home: Any, upstream: Upstream) -> None:
+    """A refused credential or an empty purse takes one account out, and another one serves."""
+    check(case, make_home(case.settings), upstream)
+
+
+@pytest.mark.parametrize("case", LIMITS, ids=lambda case: case.name)
+def test_rate_limits(case: Case, make_home: Any, upstream: Upstream) -> None:
+    """A limit holds back what it is about, the account or only a model of it, and another account serves."""
+    check(case, make_home(case.settings), upstream)
+
+
+@pytest.mark.parametrize("case", TROUBLE, ids=lambda case: case.name)
+def test_upstreams_own_trouble(case: Case, make_home: Any, upstream: Upstream) -> None:
+    """Trouble of upstream itself is tried again, then elsewhere, then delivered; no account is held back."""
+    check(case, make_home(case.settings), upstream)
