@@ -54,9 +54,7 @@ def use_of(pid: int) -> Use:
         below = [use_of(child) for child in _children(pid)]
     except (FileNotFoundError, ProcessLookupError):
         raise BenchError(f"process {pid} ended while it was measured") from None
-    return Use(
-        own.cpu_s + sum(u.cpu_s for u in below), own.resident_bytes + sum(u.resident_bytes for u in below)
-    )
+    return Use(own.cpu_s + sum(u.cpu_s for u in below), own.resident_bytes + sum(u.resident_bytes for u in below))
 
 
 def _cpu_s(pid: int) -> float:
@@ -75,7 +73,7 @@ def _children(pid: int) -> list[int]:
 
 
 def busy_s(cores: frozenset[int]) -> float:
-    """Return how long cores have been busy with anything, or were taken away by the host of a virtual machine."""
+    """Return how long cores have been busy, or taken away by the host of a virtual machine."""
     lines = (line.split() for line in Path("/proc/stat").read_text().splitlines())
     times = {line[0]: [int(ticks) for ticks in line[1:9]] for line in lines if line[0].startswith("cpu")}
     # The fourth and fifth are idle time and waiting for disks (proc(5)).

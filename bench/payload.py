@@ -75,8 +75,7 @@ def _body(rng: random.Random, size: int, *, stream: bool) -> bytes:
     }
     turns = max(1, size // 8192) * 2 - 1
     messages = [
-        {"role": ("user", "assistant")[n % 2], "content": _text(rng, size // (turns + 2))}
-        for n in range(turns)
+        {"role": ("user", "assistant")[n % 2], "content": _text(rng, size // (turns + 2))} for n in range(turns)
     ]
     body = {
         "model": "claude-sonnet-5-5",
@@ -99,8 +98,11 @@ def _text(rng: random.Random, size: int) -> str:
 # Answers.
 
 
-def answer() -> bytes:
-    """Return a whole JSON answer: a head as the real API writes it, and a message of about 1.5 KB."""
+def answer(used: int = 0) -> bytes:
+    """Return a whole JSON answer: a head as the real API writes it, and a message of about 1.5 KB.
+
+    `used` is what has been taken from every limit: real answers differ in it, and remembered ones would be cheap.
+    """
     text = _text(random.Random(1), 1000)
     message = _message() | {
         "content": [{"type": "text", "text": text}],
@@ -108,7 +110,7 @@ def answer() -> bytes:
         "usage": _usage(240),
     }
     body = json.dumps(message).encode()
-    return _answer_head("application/json", f"content-length: {len(body)}") + body
+    return _answer_head("application/json", f"content-length: {len(body)}", used=used) + body
 
 
 def stream_start() -> bytes:
@@ -117,9 +119,7 @@ def stream_start() -> bytes:
     block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     events = _event({"type": "message_start", "message": message}) + _event(block) + _event({"type": "ping"})
     return (
-        _answer_head(
-            "text/event-stream; charset=utf-8", "transfer-encoding: chunked", "cache-control: no-cache"
-        )
+        _answer_head("text/event-stream; charset=utf-8", "transfer-encoding: chunked", "cache-control: no-cache")
         + events
     )
 
@@ -178,7 +178,7 @@ def _usage(output_tokens: int) -> dict[str, object]:
     }
 
 
-def _answer_head(content_type: str, *framing: str) -> bytes:
+def _answer_head(content_type: str, *framing: str, used: int = 0) -> bytes:
     """Return the 27 or so header lines that the real API sends, with limits far from reached."""
     now = datetime.now(UTC)
     later = datetime.fromtimestamp(int(now.timestamp()) + 3600, UTC)
@@ -193,7 +193,7 @@ def _answer_head(content_type: str, *framing: str) -> bytes:
         )
         for line in (
             f"anthropic-ratelimit-{family}-limit: {limit}",
-            f"anthropic-ratelimit-{family}-remaining: {limit - 1000}",
+            f"anthropic-ratelimit-{family}-remaining: {limit - 1000 - used}",
             f"anthropic-ratelimit-{family}-reset: {reset}",
         )
     ]

@@ -91,14 +91,12 @@ def measure(bench: Bench, plan: Plan, targets: Sequence[Target], bound: float) -
 
 @contextmanager
 def watching_others(cores: Cores, targets: Sequence[Target], results: Results) -> Iterator[None]:
-    """Remark on it when the measured core was not left alone: caches and turns lost to others cost CPU too."""
+    """Remark on it when the measured core was not left alone: lost caches and turns cost CPU too."""
     began, busy = time.monotonic(), busy_s(cores.measured) - _cpu_s(targets)
     yield
     share = (busy_s(cores.measured) - _cpu_s(targets) - busy) / (time.monotonic() - began)
     if cores.apart and share > _QUIET_SHARE:
-        results.remarks.append(
-            f"others took {share:.0%} of the measured core: repeat this on a quiet machine"
-        )
+        results.remarks.append(f"others took {share:.0%} of the measured core: repeat this on a quiet machine")
 
 
 def _cpu_s(targets: Sequence[Target]) -> float:

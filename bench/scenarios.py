@@ -41,9 +41,7 @@ class Bench:
         """Return the requests of one size for a target; they name it in `Host`."""
         key = (payload.MESSAGES, target.port, size)
         if key not in self._requests:
-            self._requests[key] = payload.requests(
-                payload.MESSAGES, f"127.0.0.1:{target.port}", size, SESSIONS
-            )
+            self._requests[key] = payload.requests(payload.MESSAGES, f"127.0.0.1:{target.port}", size, SESSIONS)
         return self._requests[key]
 
     def note(self, what: str, target: Target, came: Served | Streamed) -> None:
@@ -51,9 +49,7 @@ class Bench:
         if target.name == CCFLARE:
             self.answered += came.answers
         if came.failures:
-            self.results.remarks.append(
-                f"{what}, {target.name}: {came.failures} failed, {came.answers} did not"
-            )
+            self.results.remarks.append(f"{what}, {target.name}: {came.failures} failed, {came.answers} did not")
 
 
 def whole_answers(bench: Bench, name: str, seconds: float, target: Target) -> None:

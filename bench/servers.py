@@ -92,13 +92,9 @@ def start_nginx(place: Place, stack: ExitStack) -> Target:
     # Workers of a root's nginx run as somebody who cannot enter our directory.
     user = "user root root;" if os.geteuid() == 0 else ""
     config.write_text(
-        _NGINX_CONFIG.format(
-            user=user, directory=place.directory, port=port, upstream_port=place.upstream_port
-        )
+        _NGINX_CONFIG.format(user=user, directory=place.directory, port=port, upstream_port=place.upstream_port)
     )
-    child = Child(
-        ["nginx", "-c", str(config), "-p", str(place.directory)], place.cores.measured, place.directory
-    )
+    child = Child(["nginx", "-c", str(config), "-p", str(place.directory)], place.cores.measured, place.directory)
     stack.callback(child.stop)
     wait_until_up(child, port, "HEAD", "/")
     return Target(NGINX, port, child.pid)
@@ -195,7 +191,6 @@ def _environ() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name.lower() not in unwanted
-        and not name.lower().startswith(("ccflare_", "retry_", "session_", "xdg_"))
+        if name.lower() not in unwanted and not name.lower().startswith(("ccflare_", "retry_", "session_", "xdg_"))
     }
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(_ROOT))))}

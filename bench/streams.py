@@ -88,9 +88,7 @@ async def paced_streams(
     arrivals = _Arrivals()
     streams = await _open(port, requests, arrivals)
     try:
-        await _until(
-            lambda: arrivals.begun + arrivals.failures >= len(requests), OPEN_S, "streams did not begin"
-        )
+        await _until(lambda: arrivals.begun + arrivals.failures >= len(requests), OPEN_S, "streams did not begin")
         await asyncio.sleep(SETTLE_S)
         began = time.monotonic()
         arrivals.measuring = True

@@ -19,9 +19,7 @@ def text(results: Results, setting: Mapping[str, object]) -> str:
     shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
     shown.insert(1, "  ".join("-" * width for width in widths))
     about = ", ".join(f"{name} {value}" for name, value in setting.items())
-    return "\n".join(
-        [*shown, "", f"measured with: {about}", *(f"remark: {remark}" for remark in results.remarks)]
-    )
+    return "\n".join([*shown, "", f"measured with: {about}", *(f"remark: {remark}" for remark in results.remarks)])
 
 
 def as_json(results: Results, setting: Mapping[str, object]) -> str:
@@ -59,7 +57,8 @@ def _value(row: Row, results: Results, target: str) -> str:
     middle, spread = results.median(row.key, target), results.spread(row.key, target)
     if middle is None:
         return "-"
-    return f"{middle:.{row.digits}f}" + (f" ±{spread:.0%}" if spread is not None else "")
+    around = "" if spread is None else " ±>99%" if spread > 0.99 else f" ±{spread:.0%}"
+    return f"{middle:.{row.digits}f}{around}"
 
 
 def _against(row: Row, results: Results) -> str:

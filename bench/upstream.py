@@ -1,11 +1,12 @@
 """The bench upstream: it reads requests and writes prepared answers, and does nothing else.
 
-Run as `python -m bench.upstream`: it prints its port and ends when its standard input does. It checks nothing,
-to be as light as can be; the simulated upstream of `ccflare demo` behaves like the real one.
+Run as `python -m bench.upstream`: it prints its port and ends when its standard input does. It checks
+nothing, to be as light as can be; the simulated upstream of `ccflare demo` behaves like the real one.
 """
 
 import asyncio
 import gc
+import itertools
 import random
 import re
 import sys
@@ -20,6 +21,8 @@ STREAM_S = 120.0
 """No stream lasts longer."""
 PACE_S = 0.1
 """Mean time between two events of a stream."""
+ANSWERS = 1000
+"""Different answers, given in turn."""
 _BACKLOG = 4096
 _BUFFERED_BYTES = 1 << 20
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -30,7 +33,7 @@ _FINISH_LINE = f"POST {payload.FINISH} ".encode()
 class Upstream(asyncio.Protocol):
     """One connection: requests with `Content-Length`, one after another."""
 
-    answer: ClassVar = payload.answer()
+    answers: ClassVar = itertools.cycle([payload.answer(used) for used in range(ANSWERS)])
     stream_start: ClassVar = payload.stream_start()
     stream_event: ClassVar = payload.stream_event()
     stream_end: ClassVar = payload.stream_end()
@@ -86,7 +89,7 @@ class Upstream(asyncio.Protocol):
             return
         if self._line.startswith(_FINISH_LINE):
             Upstream.finished_streams += 1
-        self._transport.write(self.answer)
+        self._transport.write(next(self.answers))
 
     def _begin_stream(self) -> None:
         self._transport.write(self.stream_start)

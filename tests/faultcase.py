@@ -1,7 +1,7 @@
 """One row of the fault matrix, and the four things that are asserted of every row.
 
-What the client saw; exactly one row of `requests` with the right attempts; nothing left of it, in process, upstream
-or descriptors; how the accounts stand.
+What the client saw; exactly one row of `requests` with the right attempts; nothing left of it, be it an
+exchange, an upstream request or a descriptor; how the accounts stand.
 """
 
 from collections.abc import Mapping

@@ -168,9 +168,7 @@ class Home:
         }
         return own | dict(self.settings)
 
-    def ccflare(
-        self, *arguments: str, stdin: str = "", check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    def ccflare(self, *arguments: str, stdin: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the command line."""
         done = subprocess.run(
             [*COMMAND, *arguments],
@@ -182,9 +180,7 @@ class Home:
             check=False,
         )
         if check and done.returncode:
-            raise AssertionError(
-                f"ccflare {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
-            )
+            raise AssertionError(f"ccflare {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
     def add_account(self, name: str, key: str, base_url: str, *options: str) -> None:
@@ -210,6 +206,12 @@ class Home:
         """Return the names of the accounts by their ids."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
             return dict(connection.execute("SELECT id, name FROM accounts").fetchall())
+
+    def limited_until_ms(self, name: str) -> int | None:
+        """Return until when the store has an account limited."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
+            found = connection.execute("SELECT rate_limited_until FROM accounts WHERE name = ?", (name,)).fetchone()
+        return found and found[0]
 
     def rows(self) -> list[Row]:
         """Return the rows of `requests` in the order of arrival, with `attempts` decoded."""

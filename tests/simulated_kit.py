@@ -1,4 +1,4 @@
-"""What the tests of the simulated upstream share: requests, a client that sees raw bytes, and a strict stream reader."""
+"""What tests of the simulated upstream share: requests, a client of raw bytes, a strict stream reader."""
 
 import asyncio
 import json
@@ -84,7 +84,7 @@ class Arrived:
 
 
 async def arrive(url: str, data: bytes, *, silent_s: float = DEADLINE_S) -> Arrived:
-    """Send bytes on a new connection and collect what comes until its end, or until nothing more came so long."""
+    """Send bytes on a new connection and collect what comes until its end, or until it was silent so long."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     got, end = bytearray(), "fin"
@@ -105,7 +105,7 @@ async def arrive(url: str, data: bytes, *, silent_s: float = DEADLINE_S) -> Arri
 
 
 def dechunked(data: bytes) -> tuple[list[bytes], bool]:
-    """Split chunked framing into its chunks and say whether it ended properly. Raises ValueError for nonsense."""
+    """Split chunked framing into chunks and say whether it ended properly. Raises ValueError for nonsense."""
     chunks: list[bytes] = []
     at = 0
     while (line_end := data.find(b"\r\n", at)) >= 0:
@@ -135,14 +135,15 @@ def events(data: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 
 def check_grammar(found: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Read events by the documented grammar and return the message they make. Raises AssertionError otherwise."""
+    """Read events by the documented grammar and return the message they make; AssertionError otherwise."""
     meant = [event for event in found if event[0] != "ping"]
     assert all(name == data["type"] for name, data in meant)
     assert meant[0][0] == "message_start"
     assert meant[-1][0] == "message_stop"
     message: dict[str, Any] = meant[0][1]["message"]
     assert message["content"] == []
-    at, blocks = 1, []
+    at = 1
+    blocks: list[dict[str, Any]] = []
     while meant[at][0] == "content_block_start":
         block, at = _block(meant, at, len(blocks))
         blocks.append(block)
@@ -185,6 +186,6 @@ def _block(meant: list[tuple[str, dict[str, Any]]], at: int, index: int) -> tupl
 async def eventually(condition: Any, what: str) -> None:
     """Wait until a condition holds; AssertionError after a deadline."""
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.005)  # a bounded poll: what is waited for happens in another connection
+        while not condition():  # noqa: ASYNC110  # what is waited for happens in another connection, without a hook
+            await asyncio.sleep(0.005)
     assert condition(), what

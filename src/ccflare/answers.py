@@ -43,9 +43,7 @@ def error(kind: str, message: str) -> bytes:
 
 def all_failed(attempts: int, last_error: str) -> bytes:
     """Return the body of the 503 that ends an exchange without any upstream answer."""
-    return msgspec.json.encode(
-        {"type": "error", "error": ALL_FAILED, "attempts": attempts, "lastError": last_error}
-    )
+    return msgspec.json.encode({"type": "error", "error": ALL_FAILED, "attempts": attempts, "lastError": last_error})
 
 
 def unauthenticated_failed(details: str) -> bytes:

@@ -85,5 +85,9 @@ def _deadlines(settings: Settings) -> Deadlines:
 
 def _proxies(settings: Settings) -> ProxyRules:
     return ProxyRules.from_environment(
-        {"http_proxy": settings.http_proxy, "https_proxy": settings.https_proxy, "no_proxy": settings.no_proxy}
+        {
+            "http_proxy": settings.http_proxy,
+            "https_proxy": settings.https_proxy,
+            "no_proxy": settings.no_proxy,
+        }
     )

@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+from ccflare.pool import Ask
 from ccflare.records import Account, Attempt, Exchange
 from ccflare.wire import Body, Headers, Inbound
+
+UNKNOWN = Ask()
+NOBODY = Account(id="", name="no account", created_at_ms=0)
+"""Stands for the account where there is none: an answer of our own, or the client's own credential."""
 
 MAX_PATH = 2048
 MAX_REASON = 500
@@ -26,10 +31,9 @@ class OpenExchange:
     """One client request on its way. Instants are monotonic seconds unless their name says otherwise."""
 
     __slots__ = (
-        "account", "arrived_at", "arrived_ms", "attempts", "body", "body_length", "error", "first_byte_at",
-        "first_byte_by", "held", "id", "inbound", "limited", "model", "own_ms", "path", "ready_at", "refreshed",
-        "repeatable", "request_bytes", "response_bytes", "retries", "session", "status", "streamed", "tried",
-        "upstream_s", "wait_ms",
+        "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "error", "first_byte_at",
+        "first_byte_by", "held", "id", "inbound", "limited", "own_ms", "path", "ready_at", "refreshed", "repeatable",
+        "request_bytes", "response_bytes", "retries", "status", "streamed", "tried", "upstream_s", "wait_ms",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, exchange_id: str, arrived_ms: int, arrived_at: float) -> None:
@@ -46,14 +50,12 @@ class OpenExchange:
         """Time spent waiting for upstream."""
         self.own_ms: float | None = None
         """ccflare's own share of the time to the first byte."""
-        self.model: str | None = None
-        self.session: str | None = None
-        """Hash of the session's key."""
+        self.ask = UNKNOWN
         self.body: Body = b""
         self.body_length: int | None = None
         self.repeatable = True
         """The body can be sent again."""
-        self.account: Account | None = None
+        self.account = NOBODY
         """Whose answer the client got."""
         self.attempts: list[Attempt] = []
         self.tried: set[str] = set()
@@ -68,11 +70,6 @@ class OpenExchange:
         self.streamed = False
         self.request_bytes = 0
         self.response_bytes = 0
-
-    def note_attempt(self, attempt: Attempt) -> None:
-        """Add an attempt that has ended."""
-        self.attempts.append(attempt)
-        self.wait_ms = 0
 
     def fail(self, error: str) -> None:
         """Note why the exchange is no success; the first reason stays."""
@@ -92,15 +89,15 @@ class OpenExchange:
             timestamp_ms=self.arrived_ms,
             method=self.inbound.method.decode("ascii", "replace"),
             path=self.path[:MAX_PATH].decode("ascii", "backslashreplace"),
-            account_id=self.account.id if self.account else None,
+            account_id=self.account.id or None,
             status_code=self.status,
             success=self.error is None and 200 <= self.status < 400,
             error_message=self.error,
             response_time_ms=round((now - self.arrived_at) * 1000),
             first_byte_ms=None if first is None else round((first - self.arrived_at) * 1000),
             own_ms=self.own_ms,
-            model=self.model,
-            session=self.session,
+            model=self.ask.model,
+            session=self.ask.session,
             client=self.inbound.client,
             streamed=self.streamed,
             request_bytes=self.request_bytes,

@@ -56,24 +56,29 @@ class Gate:
     def refusal(self, request: Asking) -> Refusal | None:
         """Return why a request is refused, or None."""
         fields = request.fields
-        repeats = len(fields) != len(request.headers)
-        host = fields.get(b"host")
-        if host is None:
-            if (
-                request.http_version != "1.0" or b"origin" in fields
-            ):  # no browser speaks 1.0; health checks do
-                return 400, "A request needs exactly one Host header"
-        elif repeats and (_count(request.headers, b"host") > 1 or _count(request.headers, b"origin") > 1):
-            return 400, "A request needs exactly one Host header and at most one Origin"
-        elif host not in self._known and not self._is_ours(host):
-            return 403, "This Host is not served here; `allowed_hosts` names the ones that are"
-        elif b"origin" in fields and fields[b"origin"].partition(b"://")[2].lower() != host.lower():
-            return 403, "Requests from other web origins are refused"
+        refusal = self._foreign(request, fields.get(b"host"))
+        if refusal is not None:
+            return refusal
         if request.target.startswith(b"/v1/"):
             if b"sec-fetch-site" in fields and fields[b"sec-fetch-site"] not in {b"none", b"same-origin"}:
                 return 403, "Requests from other web sites are refused"
         elif request.method not in _READING and not _is_json(fields.get(b"content-type", b"")):
             return 415, "This call needs `Content-Type: application/json`"
+        return None
+
+    def _foreign(self, request: Asking, host: bytes | None) -> Refusal | None:
+        """Return why `Host` and `Origin` are not what they are when a program of ours asks."""
+        fields = request.fields
+        if host is None:
+            if request.http_version != "1.0" or b"origin" in fields:  # no browser speaks 1.0; health checks do
+                return 400, "A request needs exactly one Host header"
+            return None
+        if len(fields) != len(request.headers) and max(_count(request, b"host"), _count(request, b"origin")) > 1:
+            return 400, "A request needs exactly one Host header and at most one Origin"
+        if host not in self._known and not self._is_ours(host):
+            return 403, "This Host is not served here; `allowed_hosts` names the ones that are"
+        if b"origin" in fields and fields[b"origin"].partition(b"://")[2].lower() != host.lower():
+            return 403, "Requests from other web origins are refused"
         return None
 
     def _is_ours(self, host: bytes) -> bool:
@@ -104,5 +109,5 @@ def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
-def _count(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> int:
-    return sum(key.lower() == name for key, _ in headers)
+def _count(request: Asking, name: bytes) -> int:
+    return sum(key.lower() == name for key, _ in request.headers)

@@ -15,7 +15,9 @@ SETTINGS_EVERY_S = 1.0
 CHANGES_EVERY_S = 0.1
 
 
-async def watch_settings(loaded: Loaded, flags: Mapping[str, object], clock: Clock, apply: Callable[[Loaded], None]) -> None:
+async def watch_settings(
+    loaded: Loaded, flags: Mapping[str, object], clock: Clock, apply: Callable[[Loaded], None]
+) -> None:
     """Take over edits of the settings file within a second; say what needs a restart."""
     current = loaded
     seen = loaded.stamp

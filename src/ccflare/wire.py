@@ -152,4 +152,3 @@ class Inbound(Protocol):
     def abort(self, *, reset: bool = False) -> None:
         """Break the answer off so that the client cannot take it for a whole one."""
         ...
-

@@ -1,4 +1,4 @@
-"""The simulated upstream speaks the API: messages, streams, counting, cache, models, batches, files, real SDKs."""
+"""The simulated upstream speaks the API: messages, streams, counting, cache, models, batches, files, SDKs."""
 
 import asyncio
 import gzip
@@ -70,7 +70,7 @@ async def test_a_stream_is_the_same_message_by_the_grammar(client: httpx.AsyncCl
 
 
 async def test_thinking_search_and_tools_stream(client: httpx.AsyncClient) -> None:
-    """Thinking, redacted thinking, a server tool, citations and parallel tool calls all follow the grammar."""
+    """Thinking, redacted thinking, a server tool, citations and parallel tool calls follow the grammar."""
     tools = [{"name": "look", "input_schema": {"type": "object", "properties": {"q": {"type": "string"}}}}]
     action = {"thinking": True, "redacted": True, "server_tool": True, "text": "found it", "tool": "look"}
     request = fake({**action, "inputs": [{"q": "é"}, {"q": "2"}]}, stream=True, tools=tools)
@@ -156,16 +156,12 @@ VALIDATION: list[tuple[Callable[[dict[str, Any]], Any], int, str]] = [
     (lambda r: r.update(stream="yes"), 400, "valid boolean"),
     (lambda r: r.update(model="claude-nonexistent-1"), 404, "model: claude-nonexistent-1"),
     (
-        lambda r: r["messages"].append(
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1"}]}
-        ),
+        lambda r: r["messages"].append({"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1"}]}),
         400,
         "`tool_use` ids were found without `tool_result` blocks immediately after: toolu_1",
     ),
     (
-        lambda r: r.update(
-            messages=[{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_9"}]}]
-        ),
+        lambda r: r.update(messages=[{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_9"}]}]),
         400,
         "unexpected `tool_use_id` found in `tool_result` blocks: toolu_9",
     ),
@@ -191,9 +187,7 @@ async def test_validation(
 async def test_the_version_decides_about_sampling(client: httpx.AsyncClient) -> None:
     """`temperature` is fine under the old version and refused under the new one."""
     old = await client.post("/v1/messages", json=ask(temperature=0.5))
-    new = await client.post(
-        "/v1/messages", json=ask(temperature=0.5), headers={"anthropic-version": "2026-10-21"}
-    )
+    new = await client.post("/v1/messages", json=ask(temperature=0.5), headers={"anthropic-version": "2026-10-21"})
     assert (old.status_code, new.status_code) == (200, 400)
     assert "temperature" in new.json()["error"]["message"]
 
@@ -215,7 +209,7 @@ async def test_the_prompt_cache_is_written_read_and_ends() -> None:
     """A prefix is written at its breakpoint, read by the next turn, belongs to its account and expires."""
     clock = FakeTime()
     async with SimulatedUpstream([SimulatedAccount("a"), SimulatedAccount("b")], now=clock) as server:
-        system = [
+        system: list[dict[str, Any]] = [
             {"type": "text", "text": "x-anthropic-billing-header: changes every time"},
             {"type": "text", "text": "p" * 4000, "cache_control": {"type": "ephemeral", "ttl": "1h"}},
         ]
@@ -240,9 +234,7 @@ async def test_the_prompt_cache_is_written_read_and_ends() -> None:
                 "content": [{"type": "text", "text": "z" * 80, "cache_control": {"type": "ephemeral"}}],
             },
         ]
-        follow_up = ask(
-            system=[{**system[0], "text": "x-anthropic-billing-header: 2"}, system[1]], messages=later
-        )
+        follow_up = ask(system=[{**system[0], "text": "x-anthropic-billing-header: 2"}, system[1]], messages=later)
         read = await usage("a", follow_up)
         assert read["cache_read_input_tokens"] == 1100
         assert (await usage("b", follow_up))["cache_read_input_tokens"] == 0
@@ -263,9 +255,7 @@ async def test_models_come_in_pages(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v1/models/claude-nope")).status_code == 404
 
 
-async def test_batches_belong_to_their_account(
-    upstream: SimulatedUpstream, client: httpx.AsyncClient
-) -> None:
+async def test_batches_belong_to_their_account(upstream: SimulatedUpstream, client: httpx.AsyncClient) -> None:
     """A batch ends by itself, gives its results at its own address, and is a 404 for another account."""
     upstream.settings.batch_seconds = 0.0
     requests = [{"custom_id": "1", "params": ask("one")}, {"custom_id": "2", "params": {"model": "m"}}]
@@ -281,9 +271,7 @@ async def test_batches_belong_to_their_account(
     upstream.settings.results_url = "api"
     elsewhere = (await client.get(f"/v1/messages/batches/{made['id']}")).json()["results_url"]
     assert elsewhere.startswith("https://api.anthropic.com/v1/messages/batches/msgbatch_01")
-    assert (await client.delete(f"/v1/messages/batches/{made['id']}")).json()[
-        "type"
-    ] == "message_batch_deleted"
+    assert (await client.delete(f"/v1/messages/batches/{made['id']}")).json()["type"] == "message_batch_deleted"
 
 
 async def test_a_batch_can_be_canceled(upstream: SimulatedUpstream, client: httpx.AsyncClient) -> None:
@@ -363,21 +351,17 @@ async def test_codings_follow_what_is_accepted(
     """The chosen coding is used for JSON and streams of those who accept it, and for nobody else."""
     upstream.settings.coding = coding
     for stream in (False, True):
-        coded = await client.post(
-            "/v1/messages", json=ask(stream=stream), headers={"accept-encoding": coding}
-        )
+        coded = await client.post("/v1/messages", json=ask(stream=stream), headers={"accept-encoding": coding})
         assert coded.headers["content-encoding"] == coding
         assert coded.headers["vary"] == "Accept-Encoding"
         assert "Hello" in coded.text
         for other in ("identity", f"{coding};q=0"):
-            bare = await client.post(
-                "/v1/messages", json=ask(stream=stream), headers={"accept-encoding": other}
-            )
+            bare = await client.post("/v1/messages", json=ask(stream=stream), headers={"accept-encoding": other})
             assert "content-encoding" not in bare.headers
 
 
 async def test_compressed_requests(client: httpx.AsyncClient) -> None:
-    """A gzip body is read; one that is none is a 400 and another coding a 415, with the names clients know."""
+    """A gzip body is read; a broken one is a 400 and another coding a 415, with the names clients know."""
     body = gzip.compress(json.dumps(ask()).encode())
     good = await client.post("/v1/messages", content=body, headers={"content-encoding": "gzip"})
     bad = await client.post("/v1/messages", content=body[:-9], headers={"content-encoding": "gzip"})
@@ -390,7 +374,7 @@ async def test_compressed_requests(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_log_tells_what_happened(upstream: SimulatedUpstream, client: httpx.AsyncClient) -> None:
-    """An entry has order, account, credential tail, model, hashes, times and usage; the body itself is gone."""
+    """An entry has account, credential tail, model, hashes, times and usage; the body itself is gone."""
     answer = await client.post("/v1/messages", json=ask("log me"))
     entry = upstream.log[-1]
     assert (entry.account, entry.model, entry.status, entry.stream) == ("a", "claude-sonnet-5-5", 200, False)
@@ -422,9 +406,7 @@ async def test_the_books_add_up(upstream: SimulatedUpstream, client: httpx.Async
 async def test_a_tool_loop_follows_its_script(client: httpx.AsyncClient) -> None:
     """A script in the first message decides each turn of a tool loop, although later messages carry none."""
     tools = [{"name": "look", "input_schema": {"type": "object"}}]
-    script = {
-        "script": [{"tool": "look", "input": {"n": 1}}, {"tool": "look", "input": {"n": 2}}, {"text": "done"}]
-    }
+    script = {"script": [{"tool": "look", "input": {"n": 1}}, {"tool": "look", "input": {"n": 2}}, {"text": "done"}]}
     request = fake(script, tools=tools)
     inputs = []
     for _ in range(2):
@@ -448,7 +430,7 @@ def _sdk(upstream: SimulatedUpstream) -> anthropic.AsyncAnthropic:
 
 
 async def test_the_real_sdk_works(upstream: SimulatedUpstream) -> None:
-    """The newest SDK creates, streams, counts, lists models and runs a batch without knowing the difference."""
+    """The newest SDK creates, streams, counts, lists models and runs a batch."""
     async with _sdk(upstream) as sdk:
         user: Any = [{"role": "user", "content": "hello"}]
         created = await sdk.messages.create(model="claude-opus-5-5", max_tokens=50, messages=user)
@@ -476,9 +458,7 @@ async def test_the_sync_sdk_gets_typed_errors(upstream: SimulatedUpstream) -> No
         with anthropic.Anthropic(
             api_key=upstream.accounts["a"].api_key, base_url=upstream.url, max_retries=0, timeout=10
         ) as sdk:
-            sdk.messages.create(
-                model="claude-opus-5-5", max_tokens=50, messages=[{"role": "user", "content": words}]
-            )
+            sdk.messages.create(model="claude-opus-5-5", max_tokens=50, messages=[{"role": "user", "content": words}])
 
     with pytest.raises(anthropic.RateLimitError):
         await asyncio.to_thread(call, "[[fake 429]]")

@@ -71,9 +71,7 @@ async def test_good_credentials(upstream: SimulatedUpstream) -> None:
         ({"x-api-key": "{token}", **BETA}, 401, "invalid x-api-key"),
     ],
 )
-async def test_bad_credentials(
-    upstream: SimulatedUpstream, headers: dict[str, str], status: int, message: str
-) -> None:
+async def test_bad_credentials(upstream: SimulatedUpstream, headers: dict[str, str], status: int, message: str) -> None:
     """Each bad combination is refused with its own status and words."""
     known = {"a": key(upstream), "b": key(upstream, "b"), "token": token(upstream)}
     filled = {name: value.format(**known) for name, value in headers.items()}
@@ -126,7 +124,7 @@ async def test_states_of_a_token(upstream: SimulatedUpstream) -> None:
 
 @pytest.mark.parametrize(("shape", "status"), [("429", 429), ("400", 400)])
 async def test_a_shape_that_is_not_claude_codes(upstream: SimulatedUpstream, shape: Any, status: int) -> None:
-    """With `oauth_shape` an OAuth request of another program is refused, bare or with the extra usage text."""
+    """With `oauth_shape` an OAuth request of another program is refused, bare or about extra usage."""
     upstream.settings.oauth_shape = shape
     headers = by_token(token(upstream))
     async with httpx.AsyncClient(base_url=upstream.url) as client:
@@ -139,9 +137,7 @@ async def test_a_shape_that_is_not_claude_codes(upstream: SimulatedUpstream, sha
         assert "retry-after" not in refused.headers
         assert not [name for name in refused.headers if "ratelimit" in name]
     else:
-        assert refused.json()["error"]["message"].startswith(
-            "Third-party apps now draw from your extra usage"
-        )
+        assert refused.json()["error"]["message"].startswith("Third-party apps now draw from your extra usage")
 
 
 async def test_organisation_fields_only_when_authenticated(upstream: SimulatedUpstream) -> None:

@@ -32,9 +32,7 @@ async def upstream(clock: FakeTime) -> AsyncIterator[SimulatedUpstream]:
         yield server
 
 
-async def post(
-    server: SimulatedUpstream, body: dict[str, Any] | None = None, path: str = ""
-) -> httpx.Response:
+async def post(server: SimulatedUpstream, body: dict[str, Any] | None = None, path: str = "") -> httpx.Response:
     """Post a message as account `a`."""
     async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
         headers = by_key(server.accounts["a"].api_key)
@@ -64,20 +62,17 @@ async def test_requests_run_out_and_come_back(upstream: SimulatedUpstream, clock
 
 async def test_a_period_can_be_short(clock: FakeTime) -> None:
     """`period_s` makes a budget that is whole again within seconds."""
-    async with SimulatedUpstream(
-        [SimulatedAccount("a", limits=Limits(rpm=4, period_s=2.0))], now=clock
-    ) as server:
+    async with SimulatedUpstream([SimulatedAccount("a", limits=Limits(rpm=4, period_s=2.0))], now=clock) as server:
         assert [(await post(server)).status_code for _ in range(5)] == [200, 200, 200, 200, 429]
         clock.now += 2
         assert [(await post(server)).status_code for _ in range(4)] == [200] * 4
 
 
-@pytest.mark.parametrize(
-    ("limits", "unit"), [({"itpm": 50}, "input tokens"), ({"otpm": 30}, "output tokens")]
-)
-async def test_tokens_run_out(clock: FakeTime, limits: dict[str, float], unit: str) -> None:
+@pytest.mark.parametrize(("limits", "unit"), [({"itpm": 50}, "input tokens"), ({"otpm": 30}, "output tokens")])
+async def test_tokens_run_out(clock: FakeTime, limits: dict[str, Any], unit: str) -> None:
     """Input and output tokens have budgets of their own, named in the refusal, healed after a minute."""
-    async with SimulatedUpstream([SimulatedAccount("a", limits=Limits(**limits))], now=clock) as server:  # type: ignore[arg-type]  # floats
+    account = SimulatedAccount("a", limits=Limits(**limits))
+    async with SimulatedUpstream([account], now=clock) as server:
         first = await post(server, ask("x" * 120))
         second = await post(server, ask("x" * 120))
         assert (first.status_code, second.status_code) == (200, 429)
@@ -113,7 +108,7 @@ async def test_counting_has_its_own_budget(upstream: SimulatedUpstream) -> None:
 
 
 async def test_concurrency_is_limited(upstream: SimulatedUpstream) -> None:
-    """More requests at once than allowed are refused with `retry-after: 1`; afterwards there is room again."""
+    """More requests at once than allowed are refused with `retry-after: 1`; later there is room again."""
     upstream.accounts["a"].limits = Limits(max_concurrency=1)
     upstream.rule({"delay_headers": 30}, times=1)
     first = asyncio.create_task(post(upstream))
@@ -128,7 +123,7 @@ async def test_concurrency_is_limited(upstream: SimulatedUpstream) -> None:
 
 
 async def test_a_window_fills_warns_rejects_and_heals(clock: FakeTime) -> None:
-    """Utilization grows with use through warning thresholds to a rejection with the reset, then starts at zero."""
+    """Utilization grows through warning thresholds to a rejection with the reset, then starts at zero."""
     windows = {"5h": Window(0.7, capacity_tokens=200), "7d": Window(0.1, length_s=7 * 86_400.0)}
     account = SimulatedAccount("sub", kind="oauth", subscription=Subscription(windows))
     async with SimulatedUpstream([account], now=clock) as server:

@@ -77,9 +77,7 @@ def test_it_tells_its_accounts(running: dict[str, Any], client: httpx.Client) ->
 
 def test_rules_by_control(client: httpx.Client) -> None:
     """Rules are added, listed, applied and dropped over HTTP; a bad one is refused with a reason."""
-    assert (
-        client.post("/_fake/rules", json={"action": "529", "match": {"account": "key-1"}}).status_code == 200
-    )
+    assert client.post("/_fake/rules", json={"action": "529", "match": {"account": "key-1"}}).status_code == 200
     assert message(client) == 529
     assert client.get("/_fake/rules").json()[0]["applied"] == 1
     client.delete("/_fake/rules")
@@ -100,9 +98,7 @@ def test_accounts_by_control(client: httpx.Client) -> None:
     assert message(client) == 400
     assert client.post("/_fake/accounts/key-1", json={"colour": "red"}).status_code == 400
     assert client.get("/_fake/accounts/nobody").status_code == 404
-    changed = client.post(
-        "/_fake/accounts/oauth-1", json={"windows": {"5h": {"utilization": 1, "resets_in": 3}}}
-    )
+    changed = client.post("/_fake/accounts/oauth-1", json={"windows": {"5h": {"utilization": 1, "resets_in": 3}}})
     window = changed.json()["windows"]["5h"]
     assert window["utilization"] == 1
     assert 2 < window["resets_in"] <= 3

@@ -1,4 +1,4 @@
-"""The simulated upstream as an HTTP/1.1 server: framing, limits, pipelining, clients that leave or read slowly."""
+"""The simulated upstream as an HTTP/1.1 server: framing, limits, pipelining, clients that leave or lag."""
 
 import asyncio
 import json
@@ -69,9 +69,7 @@ async def test_expect_is_honoured(upstream: SimulatedUpstream, headers: dict[str
     writer.close()
 
 
-async def test_a_long_body_is_refused_from_the_head(
-    upstream: SimulatedUpstream, headers: dict[str, str]
-) -> None:
+async def test_a_long_body_is_refused_from_the_head(upstream: SimulatedUpstream, headers: dict[str, str]) -> None:
     """A length above the limit is a 413 before any of the body came, and the connection ends."""
     upstream.settings.messages_limit = 1000
     head = raw_request(headers, b"x" * 1001, keep=True).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
@@ -82,9 +80,7 @@ async def test_a_long_body_is_refused_from_the_head(
     assert (upstream.log[-1].status, upstream.log[-1].account) == (413, "a")
 
 
-async def test_the_client_reads_the_413_while_it_uploads(
-    upstream: SimulatedUpstream, headers: dict[str, str]
-) -> None:
+async def test_the_client_reads_the_413_while_it_uploads(upstream: SimulatedUpstream, headers: dict[str, str]) -> None:
     """A client that sends all of a 40 MB body still gets the whole 413, not a broken connection."""
     async with httpx.AsyncClient(base_url=upstream.url, timeout=20) as client:
         answer = await client.post("/v1/messages", content=b"x" * 40_000_000, headers=headers)
@@ -124,9 +120,7 @@ async def test_heads_have_a_limit(upstream: SimulatedUpstream, headers: dict[str
     assert b" 431 " in (await arrive(upstream.url, endless)).data[:20]
 
 
-async def test_pipelined_requests_are_answered_in_order(
-    upstream: SimulatedUpstream, headers: dict[str, str]
-) -> None:
+async def test_pipelined_requests_are_answered_in_order(upstream: SimulatedUpstream, headers: dict[str, str]) -> None:
     """Requests sent before the earlier answers are answered one after the other on one connection."""
     requests = [raw_request(headers, ask(f"number {number}"), keep=True) for number in range(30)]
     requests.insert(0, raw_request(headers, fake({"delay_headers": 0.1}), keep=True))
@@ -147,7 +141,7 @@ async def test_http_1_0_gets_no_chunks(upstream: SimulatedUpstream, headers: dic
 
 
 async def test_a_client_that_leaves_is_noticed(upstream: SimulatedUpstream, headers: dict[str, str]) -> None:
-    """A client that leaves before the head or in a stream ends the exchange, logged with what was told so far."""
+    """A client that leaves before the head or in a stream is logged with what it was told so far."""
     started = raw_request(headers, fake({"pace": 0.05}, stream=True))
     for data, told in ((raw_request(headers, fake("hang")), False), (started, True)):
         _, writer = await asyncio.open_connection("127.0.0.1", int(upstream.url.rpartition(":")[2]))

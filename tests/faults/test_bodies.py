@@ -41,9 +41,7 @@ def _file_upload(size: int) -> tuple[list[rawhttp.Pair], bytes]:
     return headers, start.encode() + b"\x00\xff" * (size // 2) + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def test_a_body_that_is_too_long_to_keep_is_streamed_once(
-    home: Home, server: Server, upstream: Upstream
-) -> None:
+def test_a_body_that_is_too_long_to_keep_is_streamed_once(home: Home, server: Server, upstream: Upstream) -> None:
     """50 MB go upstream byte for byte while the process keeps a fraction of it in memory."""
     ask(server.port, messages())
     before = server.resident_bytes()
@@ -101,7 +99,7 @@ def test_an_answer_before_the_body_is_complete(home: Home, server: Server, upstr
 
 
 def test_an_upstream_that_does_not_read_holds_the_client_back(tmp_path: Any) -> None:
-    """While upstream takes nothing, a long body waits at the client and not in memory; then all of it arrives."""
+    """While upstream takes nothing, a long body waits at the client and not in memory."""
     home = Home(tmp_path, {"CCFLARE_BODY_BUFFER_BYTES": "1000000"})
     headers, body = _file_upload(40 * MIB)
     request = rawhttp.request_bytes("POST", "/v1/files", headers, body)
@@ -139,9 +137,7 @@ def test_chunked_bodies_arrive_whole(length: int, server: Server, upstream: Upst
 
 @pytest.mark.parametrize("coding", DECODERS)
 @pytest.mark.parametrize("stream", [False, True], ids=["message", "stream"])
-def test_compressed_answers_pass_as_they_are(
-    coding: str, *, stream: bool, server: Server, upstream: Upstream
-) -> None:
+def test_compressed_answers_pass_as_they_are(coding: str, *, stream: bool, server: Server, upstream: Upstream) -> None:
     """What upstream compressed reaches the client with the same bytes and its label, stream or not."""
     fault = {"gzip": "always", "gzip_sse": True, "coding": coding}
     upstream.rule(fault)

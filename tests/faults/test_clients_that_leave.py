@@ -95,6 +95,18 @@ def test_leaving_in_the_middle_of_the_request(home: Home, server: Server, upstre
     assert upstream.log == []
 
 
+@pytest.mark.parametrize("end", ENDS, ids=["close", "reset"])
+def test_leaving_in_the_middle_of_a_long_upload(home: Home, server: Server, upstream: Upstream, end: End) -> None:
+    """A request too long to keep, cut short by its client, is cut short upstream too."""
+    connection = rawhttp.Connection(server.port)
+    fields = [*client_headers(), ("Content-Length", str(100_000_000))]
+    connection.send(rawhttp.request_bytes("POST", "/v1/files", fields) + b"x" * 5_000_000)
+    eventually(lambda: upstream.in_flight == 1)
+    left_at = time.monotonic()
+    end(connection)
+    _assert_let_go(home, server, upstream, left_at)
+
+
 def test_a_slow_reader_slows_upstream(home: Home, server: Server, upstream: Upstream) -> None:
     """While a client does not read, upstream is not read either: memory stays small and nothing is lost."""
     ask(server.port, messages())

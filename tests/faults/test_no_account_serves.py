@@ -140,9 +140,7 @@ def test_unified_headers_come_with_a_limited_subscription_pool(server: Server, u
     assert abs(reset - time.time() - int(found.header("retry-after") or 0)) < 3
 
 
-def test_the_wait_is_that_of_the_first_account_to_return(
-    home: Home, server: Server, upstream: Upstream
-) -> None:
+def test_the_wait_is_that_of_the_first_account_to_return(home: Home, server: Server, upstream: Upstream) -> None:
     """The pool's recovery is the earliest of its accounts', not the last one heard of."""
     upstream.faults(alpha={"status": 429, "retry_after": 30}, beta="429-long")
     found = ask(server.port, messages())

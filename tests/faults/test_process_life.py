@@ -32,9 +32,7 @@ def _open_stream(server: Server, text: str) -> rawhttp.Connection:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_streams_finish(
-    number: signal.Signals, home: Home, server: Server, upstream: Upstream
-) -> None:
+def test_a_signal_lets_streams_finish(number: signal.Signals, home: Home, server: Server, upstream: Upstream) -> None:
     """Asked to stop, the server takes nobody new, finishes open streams, writes the rows and exits 0."""
     streams = [_open_stream(server, '[[fake {"pace": 0.08}]]') for _ in range(3)]
     idle = rawhttp.Connection(server.port)

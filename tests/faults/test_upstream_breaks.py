@@ -27,9 +27,7 @@ def _break(phase: str, how: str) -> dict[str, Any]:
 FIRST_EVENTS = [
     once("overloaded once", "error-event-first", 529, stream=True),
     forever("overloaded for ever", "error-event-first", 529, stream=True),
-    everywhere(
-        "overloaded everywhere", "error-event-first", 529, "overloaded_error", status=200, stream=True
-    ),
+    everywhere("overloaded everywhere", "error-event-first", 529, "overloaded_error", status=200, stream=True),
     once("overloaded and compressed", ["error-event-first", "gzip-stream"], 529, stream=True),
     once("api_error", _error_first("api_error"), 500, stream=True),
     once("timeout_error", _error_first("timeout_error"), 504, stream=True),
@@ -37,9 +35,7 @@ FIRST_EVENTS = [
     passed_on("rate_limit_error", _error_first("rate_limit_error"), 429, stream=True),
     passed_on("authentication_error", _error_first("authentication_error"), 401, REFUSED, stream=True),
     passed_on("billing_error", _error_first("billing_error"), 402, LIMITED, stream=True),
-    Case(
-        "invalid_request_error", _error_first("invalid_request_error"), stream=True, says="Something about it"
-    ),
+    Case("invalid_request_error", _error_first("invalid_request_error"), stream=True, says="Something about it"),
 ]
 
 IN_MID_STREAM = [

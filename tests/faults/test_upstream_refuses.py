@@ -1,5 +1,6 @@
 """The fault matrix where upstream answers with an error: whose it is, who is asked next, who is held back."""
 
+import time
 from typing import Any
 
 import pytest
@@ -17,12 +18,14 @@ from faultcase import (
     once,
     passed_on,
 )
-from harness import Upstream
+from harness import Server, Upstream, ask, eventually, messages
 
 
 def _rejected(reset_in: float, **more: Any) -> dict[str, Any]:
     return {"status": "rejected", "claim": "five_hour", "reset_in": reset_in, **more}
 
+
+OVER = _rejected(-3600, no_retry_after=True)
 
 CLIENTS_OWN = [
     Case(f"{status} of the client", str(status), f"alpha deliver {status}", status=status, says=says)
@@ -74,9 +77,7 @@ LIMITS = [
     passed_on("429 without a word", "429-bare", 429),
     passed_on("429 of one model", "429-model", 429, model="claude-opus-5-5"),
     passed_on("429 of concurrency", "429-concurrency", 429, LIMITED),
-    passed_on(
-        "429 whose reset is over", {"status": 429, "unified": _rejected(-3600, no_retry_after=True)}, 429
-    ),
+    passed_on("429 whose reset is over", {"status": 429, "unified": OVER}, 429, LIMITED),
     passed_on("429 of paid overage", "429-overage", 429),
     Case(
         "429 everywhere for seconds",
@@ -136,3 +137,24 @@ def test_rate_limits(case: Case, make_home: Any, upstream: Upstream) -> None:
 def test_upstreams_own_trouble(case: Case, make_home: Any, upstream: Upstream) -> None:
     """Trouble of upstream itself is tried again, then elsewhere, then delivered; no account is held back."""
     check(case, make_home(case.settings), upstream)
+
+
+DAY_MS = 86_400_000
+RESETS = [
+    ("absurd", {"status": 429, "retry_after": 10**12}, 7 * DAY_MS, 8 * DAY_MS),
+    ("far", "429-unified-7d", 2 * DAY_MS, 3 * DAY_MS),
+    ("over already", {"status": 429, "unified": OVER}, 1, 10_000),
+    ("not said", "429-no-retry", 1, 300_000),
+]
+
+
+@pytest.mark.parametrize(("fault", "least_ms", "most_ms"), [row[1:] for row in RESETS], ids=[row[0] for row in RESETS])
+def test_how_long_an_account_is_held_back(
+    fault: Any, least_ms: int, most_ms: int, server: Server, upstream: Upstream
+) -> None:
+    """An absurd reset is clamped to eight days; one that is over, or not known, holds back for seconds."""
+    upstream.faults(alpha=fault)
+    before_ms = time.time() * 1000
+    assert ask(server.port, messages()).status == 200
+    until_ms = eventually(lambda: server.home.limited_until_ms("alpha") or 0, what="the limit is stored")
+    assert least_ms <= until_ms - before_ms <= most_ms + 5_000

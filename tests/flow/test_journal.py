@@ -41,9 +41,7 @@ def exchange(number: int, **fields: Any) -> Exchange:
 
 
 def account(name: str) -> tuple[Account, Credentials]:
-    return Account(id=f"id-{name}", name=name, created_at_ms=1), Credentials(
-        f"id-{name}", api_key=Secret("k")
-    )
+    return Account(id=f"id-{name}", name=name, created_at_ms=1), Credentials(f"id-{name}", api_key=Secret("k"))
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
@@ -155,9 +153,7 @@ async def test_what_comes_while_the_queue_is_emptied_is_not_forgotten(
     def take_and_miss_one(inbox: Inbox) -> list[Exchange | Changes]:
         taken = take(inbox)
         if taken and late:
-            inbox._items.append(
-                late.pop()
-            )  # as `put` does when it finds the queue not empty: nobody is called
+            inbox._items.append(late.pop())  # as `put` does when it finds the queue not empty: nobody is called
         return taken
 
     monkeypatch.setattr(Inbox, "take", take_and_miss_one)
@@ -232,9 +228,7 @@ def test_the_size_of_an_exchange_is_not_underestimated() -> None:
 # Failing.
 
 
-async def test_a_failing_store_loses_nothing(
-    desk: Desk, faulty: Faulty, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failing_store_loses_nothing(desk: Desk, faulty: Faulty, caplog: pytest.LogCaptureFixture) -> None:
     """Rows wait in order while the store fails; the failure is logged in the words people search for."""
     faulty.error = StoreError("disk I/O error")
     for number in range(10):
@@ -250,9 +244,7 @@ async def test_a_failing_store_loses_nothing(
     assert (desk.journal.state().failing_s, desk.journal.state().error) == (0.0, None)
 
 
-async def test_a_passing_lock_is_not_reported(
-    desk: Desk, faulty: Faulty, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_passing_lock_is_not_reported(desk: Desk, faulty: Faulty, caplog: pytest.LogCaptureFixture) -> None:
     """A database that is busy for a moment costs a retry and no line in the log."""
     faulty.error = StoreBusy("database is locked")
     desk.journal.put(exchange(0))
@@ -302,9 +294,7 @@ async def test_a_mistake_in_the_program_does_not_end_recording(
     assert "unexpected" in caplog.text
 
 
-async def test_a_full_queue_counts_what_it_does_not_keep(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_full_queue_counts_what_it_does_not_keep(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The queue is bounded in bytes; what did not fit is counted and reported, the oldest rows are kept."""
     desk = Desk(tmp_path / "ccflare.db")
     size = size_of(exchange(0))

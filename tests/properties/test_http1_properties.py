@@ -78,12 +78,8 @@ def test_a_chunked_body_arrives_as_it_was_sent(sent: list[bytes], upper: bool) -
 
 @settings(max_examples=300)
 @given(
-    st.sampled_from(
-        [b"", b"HTTP/1.1 ", OK, STREAM, OK + b"Content-Length: 5\r\n", STREAM + b"5\r\nhello\r\n"]
-    ),
-    st.lists(
-        st.one_of(st.binary(max_size=40), st.sampled_from([b"\r\n", b":", b"0\r\n", b"HTTP/1.1 101 \r\n"]))
-    ),
+    st.sampled_from([b"", b"HTTP/1.1 ", OK, STREAM, OK + b"Content-Length: 5\r\n", STREAM + b"5\r\nhello\r\n"]),
+    st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"\r\n", b":", b"0\r\n", b"HTTP/1.1 101 \r\n"]))),
 )
 @example(b"", [b"HTTP/1.1 101 \r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b"x"])
 @example(STREAM, [b"0\r\n", b"a", b":", b"b\r\n", b"5\r\n"])
@@ -96,9 +92,7 @@ def test_arbitrary_bytes_end_in_an_answer_or_in_the_one_error(start: bytes, rest
 
 TOKEN = st.text(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~", min_size=1, max_size=12)
 ANY = st.binary(max_size=12)
-ODD = st.one_of(
-    ANY, st.sampled_from([b"a\r\nb: c", b"a\nb", b"a\rb", b"\0", b" ", b"/x y", b"/\r\n\r\nGET /"])
-)
+ODD = st.one_of(ANY, st.sampled_from([b"a\r\nb: c", b"a\nb", b"a\rb", b"\0", b" ", b"/x y", b"/\r\n\r\nGET /"]))
 
 
 @settings(max_examples=500)

@@ -57,12 +57,9 @@ async def pieces() -> AsyncIterator[bytes]:
 
 def test_a_head_is_the_line_the_host_the_fields_and_the_framing() -> None:
     """A request head has our Host and framing around the caller's fields, which keep order and spelling."""
-    head = serialize_head(
-        request(headers=[(b"X-B", b"1"), (b"x-a", b"2"), (b"X-B", b"3")], body=b"hello"), ORIGIN
-    )
+    head = serialize_head(request(headers=[(b"X-B", b"1"), (b"x-a", b"2"), (b"X-B", b"3")], body=b"hello"), ORIGIN)
     assert head == (
-        b"POST /v1/messages HTTP/1.1\r\nHost: api.example\r\n"
-        b"X-B: 1\r\nx-a: 2\r\nX-B: 3\r\nContent-Length: 5\r\n\r\n"
+        b"POST /v1/messages HTTP/1.1\r\nHost: api.example\r\nX-B: 1\r\nx-a: 2\r\nX-B: 3\r\nContent-Length: 5\r\n\r\n"
     )
 
 
@@ -115,8 +112,7 @@ def test_a_plain_proxy_gets_the_absolute_form() -> None:
     extra = [(b"Proxy-Authorization", b"Basic eA==")]
     head = serialize_head(request(b"GET", b"/a?b"), origin, absolute=True, extra=extra)
     assert head == (
-        b"GET http://a.example:8080/a?b HTTP/1.1\r\nHost: a.example:8080\r\n"
-        b"Proxy-Authorization: Basic eA==\r\n\r\n"
+        b"GET http://a.example:8080/a?b HTTP/1.1\r\nHost: a.example:8080\r\nProxy-Authorization: Basic eA==\r\n\r\n"
     )
     assert serialize_head(request(b"OPTIONS", b"*"), origin, absolute=True).startswith(
         b"OPTIONS http://a.example:8080 HTTP/1.1\r\n"
@@ -158,6 +154,20 @@ def test_nothing_leaves_its_place_in_a_request(bad: OutgoingRequest) -> None:
     assert caught.value.kind == "protocol_error"
 
 
+def test_names_are_judged_alike_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered about names changes no head, holds no bad or own name, and has a bound."""
+    monkeypatch.setattr(http1, "_ordinary_names", set())
+    monkeypatch.setattr(http1, "_MAX_ORDINARY_NAMES", 2)
+    fields = [(b"A", b"1"), (b"host", b"x"), (b"B", b"2"), (b"C", b"3"), (b"Z" * 100, b"4")]
+    heads = {serialize_head(request(headers=fields), ORIGIN) for _ in range(3)}
+    assert [head.count(b"\r\n") for head in heads] == [8]
+    for _ in range(2):
+        with pytest.raises(TransportError):
+            serialize_head(request(headers=[*fields, (b"D E", b"")]), ORIGIN)
+    assert len(http1._ordinary_names) == 2
+    assert http1._ordinary_names < {b"A", b"B", b"C"}
+
+
 def test_a_chunk_is_its_size_and_its_bytes() -> None:
     """Chunk sizes are hexadecimal."""
     assert http1.chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
@@ -168,9 +178,7 @@ def test_a_chunk_is_its_size_and_its_bytes() -> None:
 
 def test_a_head_keeps_what_the_server_wrote() -> None:
     """Status, reason, order, spelling and repeated fields survive; white space around values goes."""
-    got = answer(
-        b"HTTP/1.1 529 Site  is overloaded\r\nX-A: 1\r\nset-cookie: a\r\nSet-Cookie:b \t\r\nE:\r\n\r\n"
-    )
+    got = answer(b"HTTP/1.1 529 Site  is overloaded\r\nX-A: 1\r\nset-cookie: a\r\nSet-Cookie:b \t\r\nE:\r\n\r\n")
     assert got.head is not None
     assert (got.head.status, got.head.reason, got.head.http_version) == (529, b"Site  is overloaded", "1.1")
     assert got.head.headers == [(b"X-A", b"1"), (b"set-cookie", b"a"), (b"Set-Cookie", b"b"), (b"E", b"")]
@@ -254,9 +262,7 @@ def test_head_without_keep_alive_closes() -> None:
 
 def test_interim_answers_are_skipped() -> None:
     """Any mix of 100, 102 and 103 before the final answer leaves no trace in it."""
-    interim = (
-        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 4\r\n\r\n"
-    )
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 4\r\n\r\n"
     got = answer(interim * 5 + OK + b"Content-Length: 2\r\n\r\nhi")
     assert got.head
     assert (got.head.status, got.head.reason) == (200, b"OK")
@@ -285,9 +291,7 @@ def test_interim_answers_are_bounded() -> None:
 )
 def test_keep_alive_follows_version_and_connection(head: bytes, keeps: bool) -> None:
     """A connection is reusable when RFC 9112 §9.3 says that it persists."""
-    got = answer(
-        head + (b"" if b"204" in head else b"Content-Length: 2\r\n") + b"\r\n" + b"hi" * (b"204" not in head)
-    )
+    got = answer(head + (b"" if b"204" in head else b"Content-Length: 2\r\n") + b"\r\n" + b"hi" * (b"204" not in head))
     assert (got.complete, got.reusable) == (True, keeps)
 
 

@@ -22,9 +22,7 @@ CREDIT_MESSAGE = (
     "Your credit balance is too low to access the Anthropic API. "
     "Please go to Plans & Billing to upgrade or purchase credits."
 )
-SPEND_MESSAGE = (
-    "You have reached your specified API usage limits. You will regain access at the start of next month."
-)
+SPEND_MESSAGE = "You have reached your specified API usage limits. You will regain access at the start of next month."
 TOKEN_EXPIRED = "OAuth token has expired. Please obtain a new token or refresh your existing token."  # noqa: S105  # a message
 TOKEN_REVOKED = "OAuth token has been revoked. Please obtain a new token."  # noqa: S105  # a message
 EXPIRED_DETAILS = {"error_visibility": "user_facing", "error_code": "token_expired"}
@@ -128,9 +126,7 @@ class Doorkeeper:
     def forget(self, account: SimulatedAccount) -> None:
         """Drop every credential of an account."""
         self.keys = {key: caller for key, caller in self.keys.items() if caller.account is not account}
-        self.tokens = {
-            key: token for key, token in self.tokens.items() if token.caller.account is not account
-        }
+        self.tokens = {key: token for key, token in self.tokens.items() if token.caller.account is not account}
 
     def known(self, credential: bytes | None) -> Caller | None:
         """Return whose credential this is, whether it still counts or not."""
@@ -141,9 +137,7 @@ class Doorkeeper:
         token = self.tokens.get(credential)
         return None if token is None else token.caller
 
-    def identify(
-        self, fields: Mapping[bytes, bytes], repeated: Iterable[bytes], now: float
-    ) -> Caller | Refusal:
+    def identify(self, fields: Mapping[bytes, bytes], repeated: Iterable[bytes], now: float) -> Caller | Refusal:
         """Apply the table: return the caller, or how the request is refused."""
         if not CREDENTIAL_FIELDS.isdisjoint(repeated):
             return Refusal(400, "A credential header was sent more than once.")

@@ -16,6 +16,7 @@ SIGNATURE = "EqQBCkYIARgCKkDsimulated0signature0of0a0thinking0block0that0nobody0
 FILLER = "The quick brown fox jumps over the lazy dog while the upstream keeps on talking. "
 THOUGHT = "The user said something; a short and friendly answer that repeats it will do."
 REFUSED = {"type": "refusal", "category": None, "explanation": "simulated"}
+STOP_SEQUENCE = "\n\nHuman:"
 QUERY_TOKENS = 400
 """What the results of a web search add to the input."""
 
@@ -273,7 +274,7 @@ def _characters(block: dict[str, Any]) -> int:
 def _stop(blocks: list[dict[str, Any]], action: Action) -> tuple[str, str | None]:
     reason = action.get("stop_reason")
     if reason == "stop_sequence":
-        return "stop_sequence", str(action.get("stop_sequence", "\n\nHuman:"))
+        return "stop_sequence", STOP_SEQUENCE
     if reason is not None:
         return str(reason), None
     called = bool(blocks) and blocks[-1]["type"] == "tool_use"

@@ -36,9 +36,7 @@ class Batches:
         """Forget every batch."""
         self._batches.clear()
 
-    def create(
-        self, body: dict[str, Any], account: SimulatedAccount, now: float, seconds: float
-    ) -> Batch | Refusal:
+    def create(self, body: dict[str, Any], account: SimulatedAccount, now: float, seconds: float) -> Batch | Refusal:
         """Make a batch that ends after so many seconds."""
         requests = body.get("requests")
         if not isinstance(requests, list) or not requests:

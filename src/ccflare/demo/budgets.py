@@ -144,9 +144,7 @@ def _exceeded(bucket: Bucket, unit: str, wait: float) -> Refusal:
 @lru_cache(maxsize=4096)
 def _family(name: str, limit: int, remaining: int, reset: int) -> bytes:
     prefix = f"anthropic-ratelimit-{name}"
-    text = (
-        f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {rfc3339(reset)}\r\n"
-    )
+    text = f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {rfc3339(reset)}\r\n"
     return text.encode("ascii")
 
 
@@ -250,9 +248,7 @@ class Subscription:
         for name, window in self.windows.items():
             window.heal(now)
             views.append(WindowView(name, window.status, window.reset(now), window.utilization))
-        counting = [
-            view for view in views if model is None or fnmatchcase(model, self.windows[view.name].models)
-        ]
+        counting = [view for view in views if model is None or fnmatchcase(model, self.windows[view.name].models)]
         worst = max(counting or views, key=lambda view: view.utilization)
         in_use = worst.status == "rejected" and self.overage == "allowed"
         return Unified(

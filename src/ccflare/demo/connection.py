@@ -26,9 +26,7 @@ SLICE = 128 * 1024
 """Bytes handed to the socket at once: what a slow client has not taken stays small."""
 LINGER_S = 1.0
 MOST_QUEUED = 16
-BAD_REQUEST = (
-    b"HTTP/1.1 400 Bad Request\r\nserver: cloudflare\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-)
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nserver: cloudflare\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nserver: cloudflare\r\ncontent-length: 0\r\n"
     b"connection: close\r\n\r\n"

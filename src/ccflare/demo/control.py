@@ -220,9 +220,7 @@ def make_rule(  # the fields of a rule, as a rule is written
 def change_account(account: SimulatedAccount, asked: dict[str, Any], now: float) -> None:
     """Change switches, budgets and windows. Raises ValueError for an unknown key, before changing any."""
     known = (
-        SWITCHES
-        | BUDGETS.keys()
-        | {"period_s", "max_concurrency", "windows", "scopes", "overage", "overage_reason"}
+        SWITCHES | BUDGETS.keys() | {"period_s", "max_concurrency", "windows", "scopes", "overage", "overage_reason"}
     )
     unknown = sorted(asked.keys() - known)
     if unknown:
@@ -255,9 +253,7 @@ def _change_window(account: SimulatedAccount, name: str, values: dict[str, Any] 
     if values is None:
         account.windows.pop(name, None)
         return
-    window = account.windows.get(name) or Window(
-        length_s=WINDOW_LENGTHS.get(name, WEEK_S), models=_models_of(name)
-    )
+    window = account.windows.get(name) or Window(length_s=WINDOW_LENGTHS.get(name, WEEK_S), models=_models_of(name))
     values = dict(values)
     if "resets_in" in values:
         window.resets_at = now + float(values.pop("resets_in"))

@@ -229,10 +229,7 @@ class Faults:
         return [
             rule.action
             for rule in self.rules
-            if not rule.about_head
-            and not rule.about_accept
-            and matches(rule.match, facts)
-            and rule.take(self._rng)
+            if not rule.about_head and not rule.about_accept and matches(rule.match, facts) and rule.take(self._rng)
         ]
 
     def resolve(self, actions: list[Action], facts: Facts, turns: int) -> Action:

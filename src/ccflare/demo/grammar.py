@@ -104,9 +104,7 @@ def _opening(index: int, block: dict[str, Any]) -> bytes:
         case "text" if "citations" in block:
             opened: dict[str, Any] = {"citations": [], "type": "text", "text": ""}
         case "text":
-            return (
-                b'{"type":"content_block_start","index":%d,"content_block":{"type":"text","text":""}}' % index
-            )
+            return b'{"type":"content_block_start","index":%d,"content_block":{"type":"text","text":""}}' % index
         case "thinking":
             opened = {"type": "thinking", "thinking": "", "signature": ""}
         case "tool_use" | "server_tool_use":

@@ -174,9 +174,7 @@ class OAuth:
         self._give(old.account, old.scopes, access, refresh, old.family, now)
         counts = self.counts.refreshes
         counts[old.account.name] = counts.get(old.account.name, 0) + 1
-        return self._granted(
-            old.account, old.scopes, access, None if self.settings.rotation == "omit" else refresh
-        )
+        return self._granted(old.account, old.scopes, access, None if self.settings.rotation == "omit" else refresh)
 
     def _usable_again(self, token: RefreshToken, now: float) -> bool:
         """Say whether a token may be exchanged, applying the policy for ones that were exchanged before."""
@@ -211,9 +209,7 @@ class OAuth:
         counts[code.account.name] = counts.get(code.account.name, 0) + 1
         return self._granted(code.account, code.scopes, access, refresh)
 
-    def _granted(
-        self, account: SimulatedAccount, scopes: tuple[str, ...], access: str, refresh: str | None
-    ) -> Reply:
+    def _granted(self, account: SimulatedAccount, scopes: tuple[str, ...], access: str, refresh: str | None) -> Reply:
         ttl = self.settings.access_ttl
         body: dict[str, Any] = {
             "token_type": "Bearer",
@@ -251,9 +247,7 @@ class OAuth:
             return _page(400, f"<p>Invalid authorization request: {html.escape(problem or '')}</p>")
         scopes = tuple(asked["scope"].split()) if asked.get("scope") else DEFAULT_SCOPES
         code = f"sim-code-{self._ids.new('')}"
-        self._codes[code] = Code(
-            account, scopes, asked["redirect_uri"], asked["code_challenge"], asked["state"], now
-        )
+        self._codes[code] = Code(account, scopes, asked["redirect_uri"], asked["code_challenge"], asked["state"], now)
         target = urlsplit(asked["redirect_uri"])
         if target.hostname in {"localhost", "127.0.0.1", "::1"}:
             joint = "&" if target.query else "?"

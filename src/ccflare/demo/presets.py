@@ -119,12 +119,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "slow-upload": {"slow_read": 65_536},
     # Streams that end badly.
     "error-event": {"error_event": {"after_events": 5, "error": "overloaded_error", "message": "Overloaded"}},
-    "error-event-first": {
-        "error_event": {"after_events": 0, "error": "overloaded_error", "message": "Overloaded"}
-    },
-    "error-event-api": {
-        "error_event": {"after_events": 5, "error": "api_error", "message": "Internal server error"}
-    },
+    "error-event-first": {"error_event": {"after_events": 0, "error": "overloaded_error", "message": "Overloaded"}},
+    "error-event-api": {"error_event": {"after_events": 5, "error": "api_error", "message": "Internal server error"}},
     "disconnect-accept": _broken("accept", "fin"),
     "reset-accept": _broken("accept", "rst"),
     "disconnect-headers": _broken("after_headers", "fin"),

@@ -78,9 +78,7 @@ def echo(request: Request, account: str | None) -> Reply:
                 "path": request.path,
                 "query": request.query,
                 "http_version": request.version,
-                "headers": [
-                    [name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers
-                ],
+                "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in request.headers],
                 "account": account,
                 "body_bytes": len(request.body),
                 "body_sha256": hashlib.sha256(request.body).hexdigest(),
@@ -214,9 +212,7 @@ def chat_answer(message: Message, now: float, *, stream: bool, with_usage: bool)
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         body = encode({**base, "object": "chat.completion", "choices": [choice], "usage": usage})
         return Reply(200, body, usage=message.usage)
-    events = [
-        b"data: %b\n\n" % encode(part) for part in _chat_chunks(base, text, usage if with_usage else None)
-    ]
+    events = [b"data: %b\n\n" % encode(part) for part in _chat_chunks(base, text, usage if with_usage else None)]
     events.append(b"data: [DONE]\n\n")
     return Reply(200, content_type=EVENTS, events=events, started=message.started, usage=message.usage)
 

@@ -99,11 +99,7 @@ def scripted(reply: Reply, action: Action, ask: Ask, form: Form, rng: random.Ran
     steps = _prelude(action)
     if steps and isinstance(steps[-1], End):
         return Script(steps)
-    items = (
-        _stream_items(reply.events, action, ask, rng)
-        if reply.events is not None
-        else _body_items(reply, action)
-    )
+    items = _stream_items(reply.events, action, ask, rng) if reply.events is not None else _body_items(reply, action)
     started, told = _told(reply, items)
     coding = _coding(reply, action, ask, form)
     items = _regrouped(_coded(items, coding), str(action.get("chunking", "event")))
@@ -262,9 +258,7 @@ def _stream_items(events: list[bytes], action: Action, ask: Ask, rng: random.Ran
     failure = action.get("error_event")
     if failure is not None:
         kind = failure.get("error", "overloaded_error")
-        items.append(
-            _newlines(error_frame(kind, failure.get("message", "Overloaded"), ask.request_id), action)
-        )
+        items.append(_newlines(error_frame(kind, failure.get("message", "Overloaded"), ask.request_id), action))
     disconnect = action.get("disconnect", {})
     if disconnect.get("phase") == "mid":
         half = _newlines(events[stop], action) if stop < len(events) and disconnect.get("half_event") else b""

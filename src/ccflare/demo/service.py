@@ -135,9 +135,7 @@ class Service:
         request.holder = found.account
         found.account.in_flight += 1
         entry.account = found.account.name
-        entry.credential = (request.fields.get(b"x-api-key") or request.fields[b"authorization"])[-6:].decode(
-            "latin-1"
-        )
+        entry.credential = (request.fields.get(b"x-api-key") or request.fields[b"authorization"])[-6:].decode("latin-1")
         return None
 
     def _read(self, turn: Turn, entry: LogEntry) -> Refusal | None:
@@ -312,9 +310,7 @@ class Service:
             return message
         options = asked.get("stream_options")
         with_usage = isinstance(options, dict) and options.get("include_usage") is True
-        return resources.chat_answer(
-            message, turn.now, stream=asked.get("stream") is True, with_usage=with_usage
-        )
+        return resources.chat_answer(message, turn.now, stream=asked.get("stream") is True, with_usage=with_usage)
 
     # What belongs to an account.
 
@@ -356,9 +352,7 @@ class Service:
             case "POST", "cancel":
                 self.batches.cancel(batch, turn.now)
             case method, _ if (method, verb) != ("GET", ""):
-                return (
-                    _wrong_method(method) if verb in {"", "cancel", "results"} else Refusal(404, "Not Found")
-                )
+                return _wrong_method(method) if verb in {"", "cancel", "results"} else Refusal(404, "Not Found")
         return self._described(batch, turn)
 
     def _make_file(self, turn: Turn) -> Answer:
@@ -390,9 +384,7 @@ class Service:
         return resources.echo(turn.request, turn.account.name if turn.caller and turn.account else None)
 
     def _token(self, turn: Turn) -> Answer:
-        return self.world.oauth.token(
-            turn.request.body, turn.request.fields.get(b"content-type", b""), turn.now
-        )
+        return self.world.oauth.token(turn.request.body, turn.request.fields.get(b"content-type", b""), turn.now)
 
     def _authorize(self, turn: Turn) -> Answer:
         return self.world.oauth.authorize(turn.request.query, self.world.accounts, turn.now)

@@ -53,9 +53,7 @@ class SimulatedUpstream:
         self._all_gone = asyncio.Event()
         self._server: asyncio.Server | None = None
 
-    async def start(
-        self, host: str = "127.0.0.1", port: int = 0, ssl_context: ssl.SSLContext | None = None
-    ) -> str:
+    async def start(self, host: str = "127.0.0.1", port: int = 0, ssl_context: ssl.SSLContext | None = None) -> str:
         """Listen and return the base URL. Raises OSError when the address is taken."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
@@ -171,9 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--accounts", type=int, default=3, help="how many key accounts (key-1, key-2, ...)")
-    parser.add_argument(
-        "--oauth-accounts", type=int, default=0, help="how many OAuth accounts (oauth-1, ...)"
-    )
+    parser.add_argument("--oauth-accounts", type=int, default=0, help="how many OAuth accounts (oauth-1, ...)")
     parser.add_argument("--open", action="store_true", help="take any credential and make an account of it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rpm", type=float, default=1_000_000, help="requests per period and account")
@@ -187,15 +183,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _upstream(options: argparse.Namespace) -> SimulatedUpstream:
     limits = {"rpm": options.rpm, "period_s": options.period}
-    accounts = [
-        SimulatedAccount(f"key-{number + 1}", limits=Limits(**limits)) for number in range(options.accounts)
-    ]
-    accounts += [
-        SimulatedAccount(f"oauth-{number + 1}", kind="oauth") for number in range(options.oauth_accounts)
-    ]
-    upstream = SimulatedUpstream(
-        accounts, strict=not options.open, seed=options.seed, log_size=options.log_size
-    )
+    accounts = [SimulatedAccount(f"key-{number + 1}", limits=Limits(**limits)) for number in range(options.accounts)]
+    accounts += [SimulatedAccount(f"oauth-{number + 1}", kind="oauth") for number in range(options.oauth_accounts)]
+    upstream = SimulatedUpstream(accounts, strict=not options.open, seed=options.seed, log_size=options.log_size)
     upstream.settings.pace = options.pace
     return upstream
 

@@ -88,8 +88,6 @@ class World:
         self.doors.forget(self.accounts.pop(name))
 
     def _open_account(self, credential: bytes) -> SimulatedAccount:
-        account = SimulatedAccount(
-            f"open-{credential[-6:].decode('latin-1')}", api_key=credential.decode("latin-1")
-        )
+        account = SimulatedAccount(f"open-{credential[-6:].decode('latin-1')}", api_key=credential.decode("latin-1"))
         account.settle(self.seed)
         return self.accounts.setdefault(account.name, account)

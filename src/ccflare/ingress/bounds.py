@@ -26,9 +26,9 @@ class Bounds:
     body_s: float = 60.0
     """Between two pieces of a body that is wanted: 408."""
     linger_s: float = 5.0
-    """An ending connection on which nothing moves: cut (RFC 9112 §9.6)."""
+    """An ending connection whose client has its answer and is silent: cut (RFC 9112 §9.6)."""
     farewell_s: float = 60.0
-    """An ending connection whose client goes on sending: cut all the same."""
+    """An ending connection whose client goes on sending, or fetches nothing of its answer: cut all the same."""
     look_s: float = 5.0
     """How late any of these times may be noticed: one timer per connection looks this often."""
     held_look_s: float = 0.5

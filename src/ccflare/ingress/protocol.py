@@ -8,7 +8,8 @@ phases; each but the answer has a deadline, and one timer per connection looks a
     head      first byte seen, head incomplete    408 after `head_s`
     body      head complete, body incomplete      408 when nothing came for `body_s`, unless we hold it back
     answer    request complete                    the exchange has its own deadlines
-    ending    the last answer is written          cut when nothing moves for `linger_s`
+    ending    the last answer is written          cut after `linger_s` without a byte from the client, or
+                                                  `farewell_s` when it sends for ever or does not fetch its answer
 """
 
 import asyncio
@@ -104,7 +105,6 @@ class Ingress(asyncio.Protocol):
 
     def _lose_all(self) -> None:
         self._deaf = True
-        self._waiting.clear()
         current, self._current = self._current, None
         if current is not None:
             current.lose()
@@ -140,15 +140,15 @@ class Ingress(asyncio.Protocol):
         if self._current is None:
             self.deadline = self.loop.time() + self._bounds.head_s
 
-    def arrived(self, request: ClientRequest) -> None:
-        """Serve a request now, or behind those before it."""
+    def arrived(self, request: ClientRequest) -> bool:
+        """Serve a request now, or behind those before it; False when too many wait already."""
         if self._current is None:
             self._begin(request)
         elif len(self._waiting) < self._bounds.pipelined:
             self._waiting.append(request)
         else:
-            self._reader.arriving = None
-            self.refuse(400, "Too many pipelined requests")
+            return False
+        return True
 
     def _begin(self, request: ClientRequest) -> None:
         self._current = request
@@ -212,10 +212,11 @@ class Ingress(asyncio.Protocol):
     def cut(self, *, reset: bool) -> None:
         """End the connection in the middle of an answer."""
         self._current = None
+        self._end()
         if reset:
             sockets.reset(self.transport)
         else:
-            self._close()
+            self.transport.close()
 
     def hold(self) -> None:
         """Read nothing more from the client until `let_come`."""
@@ -273,13 +274,18 @@ class Ingress(asyncio.Protocol):
 
     def _overdue(self) -> None:
         if self._ending_by is not None:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent < self._unsent_bytes:  # slow, but still reading
-                self._unsent_bytes = unsent
-                self.deadline = self.loop.time() + self._bounds.linger_s
-            else:
-                self.transport.abort()
+            self._wait_or_cut(self._ending_by, self.loop.time())
         elif self._reader.in_head or self._reader.arriving is not None:
             self.refuse(408, "The request did not arrive in time")
         else:
             self._close()
+
+    def _wait_or_cut(self, ending_by: float, now: float) -> None:
+        """Give a client that still fetches its answer more time: the system takes bytes in large portions."""
+        before, self._unsent_bytes = self._unsent_bytes, self.transport.get_write_buffer_size()
+        if self._unsent_bytes < before:
+            self._ending_by = ending_by = now + self._bounds.farewell_s
+        if self._unsent_bytes and now < ending_by:
+            self.deadline = now + self._bounds.linger_s
+        else:
+            self.transport.abort()

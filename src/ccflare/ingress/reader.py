@@ -28,13 +28,16 @@ class Connection(request.Connection, Protocol):
         """Take note of the first byte of a head."""
         ...
 
-    def arrived(self, request: ClientRequest) -> None:
-        """Take a request whose head is complete."""
+    def arrived(self, request: ClientRequest) -> bool:
+        """Take a request whose head is complete; False when too many wait already."""
         ...
 
     def refuse(self, status: int, message: str) -> None:
         """Read nothing more, and say why when its turn comes."""
         ...
+
+
+_TOO_LARGE = "The request head is too large"
 
 
 class _Stop(Exception):  # noqa: N818  # not an error: it makes llhttp stop at a request that is refused
@@ -53,8 +56,9 @@ class Reader:
         self._bounds = bounds
         self._parser: Any = httptools.HttpRequestParser(self)
         self._headers: Headers = []
-        self._head_bytes = 0
         self._unheard_bytes = 0
+        """Bytes without a head, a piece of body or an end of a message in them: of a part that may have no end."""
+        self._may_be_large = False
         self._upgrade = False
         self.target = b""
         """Of the request that is read now, or was read last."""
@@ -65,15 +69,20 @@ class Reader:
     def feed(self, data: bytes) -> None:
         """Parse, and refuse what cannot be parsed."""
         self._unheard_bytes += len(data)
+        self._may_be_large = self._unheard_bytes > self._bounds.head_bytes
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._go_on_without_upgrade(data[upgrade.args[0] :])
+            behind_head = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
             self._stopped(error)
+            return
         else:
             if self._unheard_bytes > self._bounds.head_bytes:  # a field or chunk extension without an end
-                self._connection.refuse(431, "The request head is too large")
+                self._connection.refuse(431, _TOO_LARGE)
+            return
+        if self.arriving is not None:
+            self._go_on_without_upgrade(self.arriving, behind_head)
 
     def close(self) -> None:
         """Let go of the parser, which refers back to this object."""
@@ -82,26 +91,24 @@ class Reader:
 
     def _stopped(self, error: httptools.HttpParserError) -> None:
         cause = error.__context__
-        if isinstance(cause, _Stop):
-            self._connection.refuse(cause.status, str(cause))
-        elif cause is not None:
-            raise cause
-        else:
+        if not isinstance(error, httptools.HttpParserCallbackError):
             self._connection.refuse(400, f"Invalid HTTP request: {error}")
+        elif isinstance(cause, _Stop):
+            self._connection.refuse(cause.status, str(cause))
+        else:
+            raise cause or error
 
-    def _go_on_without_upgrade(self, rest: bytes) -> None:
+    def _go_on_without_upgrade(self, request: ClientRequest, rest: bytes) -> None:
         """Read the body of a request whose wish for another protocol is not granted (RFC 9110 §7.8).
 
         Java's client asks for h2c with every first request. llhttp leaves the body to the other protocol, so a
         second parser is told of it. What follows the body is not heard: the request does not keep the
         connection alive.
         """
-        request = self.arriving
-        if request is not None:
-            self._parser = httptools.HttpRequestParser(_BodyOnly(self))
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % _framing(request))
-            self._unheard_bytes = 0
-            self.feed(rest)
+        self._parser = httptools.HttpRequestParser(_BodyOnly(self))
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % _framing(request))
+        self._unheard_bytes = 0
+        self.feed(rest)
 
     # Called by httptools.
 
@@ -109,7 +116,6 @@ class Reader:
         """Prepare for a request."""
         self.target = b""
         self._headers = []
-        self._head_bytes = 0
         self.in_head = True
         self._connection.begun()
 
@@ -120,33 +126,30 @@ class Reader:
             raise _Stop(414, "The request target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header with its spelling; trailers of a chunked body are no headers and are dropped."""
-        if not self.in_head:
-            return
-        if value and value[-1] <= 32:
-            value = value.rstrip(b" \t")  # llhttp leaves it, but it is no part of the value (RFC 9112 §5)
+        """Collect a header with its spelling, or a trailer, which `on_message_begin` drops."""
         self._headers.append((name, value))
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > self._bounds.head_bytes or len(self._headers) > self._bounds.fields:
-            raise _Stop(431, "The request head is too large")
 
     def on_headers_complete(self) -> None:
         """Judge a head, and pass the request on."""
         parser, loop = self._parser, self._loop
+        headers, self._headers = self._headers, []
         self.in_head = False
         self._unheard_bytes = 0
+        if (self._may_be_large and _size(headers) > self._bounds.head_bytes) or len(headers) > self._bounds.fields:
+            raise _Stop(431, _TOO_LARGE)
         version = parser.get_http_version()
-        request = ClientRequest(self._connection, parser.get_method(), self.target, self._headers, version)
+        request = ClientRequest(self._connection, parser.get_method(), self.target, headers, version)
         refusal = _judge(request, self._bounds) or self._gate.refusal(request)
         if refusal is not None:
             raise _Stop(*refusal)
         self._upgrade = parser.should_upgrade()
         request.keep_alive = version == "1.1" and not self._upgrade and parser.should_keep_alive()
+        if not self._connection.arrived(request):
+            raise _Stop(400, "Too many pipelined requests")
         if request.reading:
             self.arriving = request
             deadline = None if request.awaits_continue else loop.time() + self._bounds.body_s
             self._connection.deadline = deadline
-        self._connection.arrived(request)
 
     def on_body(self, piece: bytes) -> None:
         """Give a piece of the body to its request."""
@@ -180,6 +183,10 @@ def _framing(request: ClientRequest) -> bytes:
     return b"transfer-encoding: chunked" if request.length is None else b"content-length: %d" % request.length
 
 
+def _size(headers: Headers) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
+
+
 def _judge(request: ClientRequest, bounds: Bounds) -> Refusal | None:
     """Return why a request is refused for its form, or None; RFC 9112 §3.2, §6.1, §6.3."""
     if request.http_version not in {"1.1", "1.0"}:
@@ -190,7 +197,7 @@ def _judge(request: ClientRequest, bounds: Bounds) -> Refusal | None:
     if not request.reading:
         return None
     if request.length is None:
-        codings = [value.lower() for name, value in request.headers if name.lower() == b"transfer-encoding"]
+        codings = [value.strip().lower() for name, value in request.headers if name.lower() == b"transfer-encoding"]
         if codings != [b"chunked"] or request.http_version == "1.0":
             return 400, "The only transfer coding is one `chunked`, in HTTP/1.1"
     elif request.length > bounds.length:

@@ -61,7 +61,7 @@ class ClientRequest:
         self.method = method
         self.target = target
         self.headers = headers
-        self.fields = fields = {name.lower(): value for name, value in headers}
+        self.fields = fields = {name.lower(): value.strip() for name, value in headers}
         self.http_version = http_version
         self.length = int(fields[b"content-length"]) if b"content-length" in fields else None
         self.reading = bool(self.length) or b"transfer-encoding" in fields

@@ -25,6 +25,9 @@ HARD_STATUSES = frozenset({"rejected", "rate_limited", "blocked", "queueing_hard
 SOFT_STATUSES = frozenset({"allowed", "allowed_warning", "queueing_soft"})
 """Words for "served". A word in neither set says nothing."""
 
+LONGEST_VALUE = 64
+"""Longer values than any number, word or date are not looked at (nor remembered)."""
+
 MOST_GROUPS = 24
 """More windows and budgets than this are not looked at."""
 
@@ -159,7 +162,11 @@ NO_LIMITS = Reading()
 
 def read_limits(headers: Headers, now_ms: int) -> Reading:
     """Read the rate-limit headers of an answer. Never raises."""
-    found = [(slot, value) for name, value in headers if (slot := _SLOTS[name]) is not None]
+    found = [
+        (slot, value)
+        for name, value in headers
+        if (slot := _SLOTS[name]) is not None and len(value) <= LONGEST_VALUE
+    ]
     if not found:
         return NO_LIMITS
     groups: dict[str, dict[str, bytes]] = {}

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from ccflare.errors import TransportError
 from ccflare.transport.connection import Connection
 from ccflare.transport.egress import Egress, Route, system_tls
-from ccflare.transport.http1 import protocol_error, serialize_head
+from ccflare.transport.http1 import WHOLE, protocol_error, serialize_head
 from ccflare.transport.pool import IdlePool
 from ccflare.transport.proxies import ProxyRules
 from ccflare.transport.resolver import Lookup, Resolver
 from ccflare.transport.response import Response
-from ccflare.transport.upload import send_pieces
 from ccflare.wire import Origin, OutgoingRequest
 
 KEEP_IDLE_S = 55.0
@@ -55,6 +54,7 @@ class Transport:
         keep_idle_s: float = KEEP_IDLE_S,
     ) -> None:
         self.deadlines = deadlines
+        """May be replaced at any time: the next exchange goes by it, on kept connections too."""
         self._proxies = proxies
         self._egress = Egress(Resolver(lookup), tls or system_tls)
         self._pool: IdlePool[Route, Connection] = IdlePool(
@@ -104,7 +104,7 @@ class Transport:
             except TransportError as error:
                 if error.kind != "broken" or connection.answered or self._closed or not _repeatable(request):
                     raise
-        connection = await self._connected(route, min(first_byte_at, exchange_at))
+        connection = await self._connected(route, first_byte_at, exchange_at)
         return await self._exchange(connection, request, head, first_byte_at, exchange_at)
 
     async def aclose(self) -> None:
@@ -150,7 +150,8 @@ class Transport:
         if self._closed:
             raise TransportError("broken", "the transport is closed")
         body = request.body
-        if isinstance(body, bytes | bytearray) and request.body_length not in {None, len(body)}:
+        length = request.body_length
+        if length is not None and isinstance(body, WHOLE) and len(body) != length:
             raise protocol_error("the request body is not as long as announced")
         if route.proxy is None:
             return serialize_head(request, route.origin)
@@ -172,23 +173,25 @@ class Transport:
         exchange_at: float,
     ) -> Response:
         body = request.body
-        whole = body if isinstance(body, bytes | bytearray) else None
-        answer = connection.send(
-            request.method, head, whole, first_byte_at=first_byte_at, exchange_at=exchange_at
-        )
+        whole = body if isinstance(body, WHOLE) else None
+        connection.idle_s = self.deadlines.idle_s
         try:
-            if not isinstance(body, bytes | bytearray):
-                return await _uploading(connection, body, request.body_length, answer)
-            return await answer
+            answer = connection.send(request.method, head, whole, first_byte_at=first_byte_at, exchange_at=exchange_at)
+            if isinstance(body, WHOLE):
+                return await answer
+            return await _uploading(connection, body, request.body_length, answer)
         except BaseException:
             connection.abort()
             raise
 
-    async def _connected(self, route: Route, latest: float) -> Connection:
+    async def _connected(self, route: Route, first_byte_at: float, exchange_at: float) -> Connection:
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        in_time = now + self.deadlines.connect_s <= latest
-        task = loop.create_task(self._connect(route, min(latest, now + self.deadlines.connect_s)))
+        at, kind = min(
+            (loop.time() + self.deadlines.connect_s, "connect_timeout"),
+            (first_byte_at, "first_byte_timeout"),
+            (exchange_at, "exchange_timeout"),
+        )
+        task = loop.create_task(self._connect(route, at))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         try:
@@ -200,13 +203,12 @@ class Transport:
                 raise TransportError("broken", "the transport is closed") from None
             raise
         except TimeoutError:
-            kind = "connect_timeout" if in_time else "first_byte_timeout"
             origin = route.origin
             raise TransportError(kind, f"no connection to {origin.host}:{origin.port} in time") from None
 
     async def _connect(self, route: Route, at: float) -> Connection:
         loop = asyncio.get_running_loop()
-        connection = Connection(loop, self, route, idle_s=self.deadlines.idle_s)
+        connection = Connection(loop, self, route)
         async with asyncio.timeout_at(at):
             await self._egress.connect(route, connection)
         if connection.closed:
@@ -226,9 +228,8 @@ class Transport:
 async def _uploading(
     connection: Connection, body: AsyncIterator[bytes], length: int | None, answer: asyncio.Future[Response]
 ) -> Response:
-    """Send a body in pieces while waiting for the answer; when this returns the iterator is not used any
-    more."""
-    upload = asyncio.get_running_loop().create_task(send_pieces(connection, body, length))
+    """Send a body in pieces while waiting for the answer; afterwards the iterator is not used any more."""
+    upload = asyncio.get_running_loop().create_task(connection.send_pieces(body, length))
     try:
         return await answer
     finally:
@@ -237,4 +238,4 @@ async def _uploading(
 
 
 def _repeatable(request: OutgoingRequest) -> bool:
-    return isinstance(request.body, bytes | bytearray)
+    return isinstance(request.body, WHOLE)

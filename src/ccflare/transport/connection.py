@@ -8,13 +8,13 @@ an exchange costs its caller one future for the head and one for the body, and n
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ccflare.errors import TransportError
 from ccflare.transport.http1 import ResponseHead, ResponseParser
 from ccflare.transport.response import Response, Take
-from ccflare.transport.upload import SLICE_BYTES, EarlyAnswer, WholeBody
+from ccflare.transport.upload import SLICE_BYTES, Upload, send_pieces
 
 if TYPE_CHECKING:
     from ccflare.transport.egress import Route
@@ -42,11 +42,8 @@ class Connection(asyncio.Protocol):
     """The two halves of an exchange on one byte stream. See the module for its states."""
 
     __slots__ = (
-        "_drained",
-        "_early",
         "_exchange_at",
         "_first_byte_at",
-        "_idle_s",
         "_last_byte_at",
         "_loop",
         "_owner",
@@ -57,18 +54,15 @@ class Connection(asyncio.Protocol):
         "_timer_at",
         "_transport",
         "_upload",
-        "_uploading",
         "_waiter",
-        "_writing_paused",
         "answered",
         "closed",
+        "idle_s",
         "route",
         "take",
     )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, owner: Owner, route: "Route", *, idle_s: float
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, route: "Route") -> None:
         self.route = route
         self.closed = False
         self.answered = False
@@ -76,18 +70,15 @@ class Connection(asyncio.Protocol):
         self.take: Take = _nowhere
         self._loop = loop
         self._owner = owner
-        self._idle_s = idle_s
-        self._transport: asyncio.Transport = cast(
-            "asyncio.Transport", None
-        )  # set before anything else is called
+        self.idle_s = 0.0
+        """How long an answer may be silent; set before `send`."""
+        # There is none before `connection_made`, and a TLS handshake may fail before that.
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._parser = ResponseParser()
         self._waiter: asyncio.Future[Response] | None = None
         self._response: Response | None = None
-        self._upload: WholeBody | None = None
-        self._uploading = False
-        self._early: EarlyAnswer | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._reading_paused = self._writing_paused = False
+        self._upload: Upload | None = None
+        self._reading_paused = False
         self._first_byte_at = self._exchange_at = self._last_byte_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -105,52 +96,35 @@ class Connection(asyncio.Protocol):
     ) -> asyncio.Future[Response]:
         """Send a request and return the future of its answer. Both deadlines are times of the loop's clock.
 
-        `body` None says that the body follows by `send_piece` and `end_body`.
+        `body` None says that the body follows by `send_pieces`. Raises TransportError (`broken`) when the
+        connection has been lost already.
         """
-        self._parser.expect(method)
         self.answered = False
+        if not self.usable:
+            raise self._cut()
+        self._parser.expect(method)
         self._first_byte_at = first_byte_at
         self._exchange_at = exchange_at
         waiter = self._waiter = self._loop.create_future()
-        self._arm(min(first_byte_at, exchange_at))
+        earliest = min(first_byte_at, exchange_at)
+        if self._timer is None or self._timer_at > earliest:
+            self._arm(earliest)
         transport = self._transport
-        if body is None:
-            self._uploading = True
-            self._early = EarlyAnswer.of(transport)
-            transport.write(head)
-        elif len(body) <= _JOINED_BYTES:
+        if body is not None and len(body) <= _JOINED_BYTES:
             transport.write(head + body if body else head)
-        elif len(body) <= SLICE_BYTES:
+        elif body is not None and len(body) <= SLICE_BYTES:
             transport.writelines((head, body))
         else:
-            self._uploading = True
-            self._early = EarlyAnswer.of(transport)
+            upload = self._upload = Upload(self._loop, transport, body or b"")
             transport.write(head)
-            self._upload = WholeBody(body)
-            self._pump()
+            if body is not None:
+                upload.pump()
         return waiter
 
-    async def send_piece(self, data: bytes) -> None:
-        """Send some of a body that comes in pieces; return when more may be sent."""
-        if not self._uploading:
-            return
-        if self._early is not None and self._early.waits():
-            await asyncio.sleep(0)  # one turn of the loop reads it
-        if not self._transport.is_closing():
-            self._transport.write(data)
-        if self._writing_paused or self._transport.is_closing():
-            self._drained = self._loop.create_future()
-            await self._drained
-
-    def end_body(self) -> None:
-        """Note that the body that came in pieces has been sent whole."""
-        self._uploading = False
-        self._close_early()
-
-    def upload_failed(self, error: BaseException) -> None:
-        """Give the exchange up because its body broke; harmless when the body is not wanted any more."""
-        if self._uploading:
-            self.fail(error)
+    async def send_pieces(self, body: AsyncIterator[bytes], length: int | None) -> None:
+        """Send the body that `send` was told would follow; what is wrong with it fails the exchange."""
+        if self._upload is not None:
+            await send_pieces(self._upload, body, length, self.fail)
 
     def abort(self) -> None:
         """Close the connection now, whatever it is doing. Harmless when repeated."""
@@ -187,7 +161,7 @@ class Connection(asyncio.Protocol):
             self._reading_paused = False
             self._transport.resume_reading()
             self._last_byte_at = self._loop.time()
-            self._arm(self._last_byte_at + self._idle_s)
+            self._arm(self._last_byte_at + self.idle_s)
 
     # The event loop's side.
 
@@ -227,25 +201,20 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Report the loss, after reading what came before a reset that hit us while writing."""
-        early, self._early = self._early, None
-        if early is not None:
-            if error is not None and not self.closed:
-                self._read_on(early)
-            early.close()
+        if error is not None and self._upload is not None and not self.closed:
+            self._read_on(self._upload)
         if not self.closed:
             self.fail(self._cut(error))
 
     def pause_writing(self) -> None:
         """Stop uploading until the peer has taken what was sent."""
-        self._writing_paused = True
+        if self._upload is not None:
+            self._upload.pause()
 
     def resume_writing(self) -> None:
         """Go on uploading."""
-        self._writing_paused = False
         if self._upload is not None:
-            self._pump()
-        elif self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+            self._upload.resume()
 
     # Inside.
 
@@ -258,15 +227,13 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: ResponseHead) -> None:
         waiter, self._waiter = self._waiter, None
-        sent = not self._uploading and not self._transport.get_write_buffer_size()
-        if self._uploading:
-            self._stop_upload()
+        sent = self._stop_upload() and not self._transport.get_write_buffer_size()
         response = self._response = Response(head, self, body_sent=sent)
         self.take = response.hold
         if waiter is not None and not waiter.done():
             waiter.set_result(response)
         if not self._parser.done:
-            self._arm(self._last_byte_at + self._idle_s)
+            self._arm(self._last_byte_at + self.idle_s)
 
     def _finish(self) -> None:
         response = cast("Response", self._response)
@@ -292,36 +259,17 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         self._owner.lost(self)
 
-    def _pump(self) -> None:
-        while (
-            (upload := self._upload) is not None
-            and not self._writing_paused
-            and not self._transport.is_closing()
-        ):
-            if self._early is not None and self._early.waits():
-                self._loop.call_soon(self._pump)  # by then the loop has read it
-                return
-            piece = upload.next_slice()
-            if not piece:
-                self._upload = None
-                self.end_body()
-                return
-            self._transport.write(piece)
+    def _stop_upload(self) -> bool:
+        """Send nothing more of a body; return whether it had been sent whole."""
+        upload, self._upload = self._upload, None
+        if upload is None:
+            return True
+        whole = not upload.active
+        upload.stop()
+        return whole
 
-    def _stop_upload(self) -> None:
-        self._upload = None
-        self._uploading = False
-        self._close_early()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
-
-    def _close_early(self) -> None:
-        if self._early is not None:
-            self._early.close()
-            self._early = None
-
-    def _read_on(self, early: EarlyAnswer) -> None:
-        for data in early.unread():
+    def _read_on(self, upload: Upload) -> None:
+        for data in upload.unread():
             if data:
                 self.data_received(data)
             else:
@@ -330,8 +278,7 @@ class Connection(asyncio.Protocol):
                 return
 
     def _ended_properly(self) -> bool:
-        """Say whether the end of the stream was the peer's own wish: under TLS only `close_notify` proves
-        it."""
+        """Say whether the peer meant the stream to end here: under TLS only `close_notify` proves it."""
         tls = self._transport.get_extra_info("ssl_object")
         return tls is None or _close_notified(tls.read)
 
@@ -342,8 +289,8 @@ class Connection(asyncio.Protocol):
         return TransportError("broken", f"the upstream connection {how} {when}", reset=reset)
 
     def _arm(self, at: float) -> None:
-        """Have `_check_deadlines` called at `at` or earlier: a timer that is early enough stays, over
-        exchanges too."""
+        """Have the deadlines checked at `at` or earlier: a timer that is early enough stays, over
+        exchanges."""
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -367,9 +314,7 @@ class Connection(asyncio.Protocol):
             return min(exchange, (self._first_byte_at, "first_byte_timeout", "no answer in time"))
         if self._reading_paused:
             return exchange
-        return min(
-            exchange, (self._last_byte_at + self._idle_s, "idle_timeout", "the answer stopped arriving")
-        )
+        return min(exchange, (self._last_byte_at + self.idle_s, "idle_timeout", "the answer stopped arriving"))
 
 
 def _nowhere(data: bytes) -> bool:

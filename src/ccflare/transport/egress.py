@@ -55,6 +55,7 @@ class Egress:
         self._resolver = resolver
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
+        self._making_tls = asyncio.Lock()
 
     async def connect(self, route: Route, protocol: asyncio.Protocol) -> None:
         """Connect `protocol` along a route. Raises TransportError (`connect_error`)."""
@@ -69,6 +70,8 @@ class Egress:
             raise _error(route, hop, f"TLS failed: {_tls_reason(error)}") from error
         except OSError as error:
             raise _error(route, hop, error.strerror or str(error) or type(error).__name__) from error
+        except ValueError as error:  # a host that TLS cannot carry as a server name
+            raise _error(route, hop, str(error)) from error
 
     async def aclose(self) -> None:
         """End what runs in the background."""
@@ -104,14 +107,18 @@ class Egress:
         self, transport: asyncio.Transport, protocol: asyncio.Protocol, host: str
     ) -> asyncio.Transport:
         loop = asyncio.get_running_loop()
-        if self._tls is None:
-            self._tls = await loop.run_in_executor(None, self._make_tls)
         secured = await loop.start_tls(
-            transport, protocol, self._tls, server_hostname=host, ssl_handshake_timeout=HANDSHAKE_S
+            transport, protocol, await self._context(), server_hostname=host, ssl_handshake_timeout=HANDSHAKE_S
         )
         if secured is None:
             raise ConnectionResetError("the connection was closed during the TLS handshake")
         return secured
+
+    async def _context(self) -> ssl.SSLContext:
+        async with self._making_tls:
+            if self._tls is None:
+                self._tls = await asyncio.get_running_loop().run_in_executor(None, self._make_tls)
+            return self._tls
 
 
 async def _attach(protocol: asyncio.Protocol, connected: socket.socket) -> None:

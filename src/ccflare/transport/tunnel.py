@@ -15,9 +15,8 @@ class Tunnel(asyncio.Protocol):
     """Holds a connection to a proxy until the TLS handshake takes it over."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.Transport = cast(
-            "asyncio.Transport", None
-        )  # set before anything else is called
+        # `connection_made` sets it before anything else is called.
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._answer = bytearray()
         self._opened: asyncio.Future[None] | None = None
 

@@ -3,8 +3,7 @@
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
 from ccflare.errors import TransportError
 from ccflare.transport.http1 import LAST_CHUNK, chunk, protocol_error
@@ -15,43 +14,100 @@ out."""
 _READ_BYTES = 64 * 1024
 
 
-class WholeBody:
-    """A large body that is sent slice by slice without copying it. The buffer must not change size
-    meanwhile."""
+class Upload:
+    """A body that is too large to be written at once, on its way.
 
-    __slots__ = ("_at", "_view")
+    A whole body goes slice by slice, driven by the loop's callbacks and never copied: the buffer must not
+    change size meanwhile. Pieces come by `send_piece`. `active` says that some of the body is still to be
+    sent.
+    """
 
-    def __init__(self, body: bytes | bytearray) -> None:
+    __slots__ = ("_at", "_drained", "_early", "_loop", "_paused", "_transport", "_view", "active")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, body: bytes | bytearray = b""
+    ) -> None:
+        self.active = True
+        self._loop = loop
+        self._transport = transport
         self._view = memoryview(body)
         self._at = 0
+        self._paused = False
+        self._early = EarlyAnswer.of(transport)
+        self._drained: asyncio.Future[None] | None = None
 
-    def next_slice(self) -> memoryview:
-        """Return the next slice; an empty one behind the end."""
-        piece = self._view[self._at : self._at + SLICE_BYTES]
-        self._at += len(piece)
-        return piece
-
-
-class Wire(Protocol):
-    """What a body in pieces is sent on."""
+    def pump(self) -> None:
+        """Write slices of a whole body until the transport is full or the body is sent."""
+        while self.active and not self._paused and not self._transport.is_closing():
+            if self._answer_waits():
+                self._loop.call_soon(self.pump)  # by then the loop has read it
+                return
+            piece = self._view[self._at : self._at + SLICE_BYTES]
+            self._at += len(piece)
+            self._transport.write(piece)
+            if self._at >= len(self._view):
+                self.stop()
 
     async def send_piece(self, data: bytes) -> None:
-        """Send some bytes; return when more may be sent."""
-        ...
+        """Send some of a body in pieces; return when more may be sent. Does nothing once stopped."""
+        if self._answer_waits():
+            await asyncio.sleep(0)  # one turn of the loop reads it
+        if not self.active:
+            return
+        if not self._transport.is_closing():
+            self._transport.write(data)
+        if self._paused or self._transport.is_closing():
+            self._drained = self._loop.create_future()
+            await self._drained
 
-    def end_body(self) -> None:
-        """Note the end of the body."""
-        ...
+    def pause(self) -> None:
+        """Write nothing more until the peer has taken what was sent."""
+        self._paused = True
 
-    def upload_failed(self, error: BaseException) -> None:
-        """Give the exchange up, unless the body is not wanted any more."""
-        ...
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
+        if self._at < len(self._view):
+            self.pump()
+        self._release()
+
+    def stop(self) -> None:
+        """Send nothing more: the body is sent, or not wanted. Harmless when repeated."""
+        self.active = False
+        self._view = memoryview(b"")  # lets go of the body
+        self._at = 0
+        if self._early is not None:
+            self._early.close()
+            self._early = None
+        self._release()
+
+    def unread(self) -> Iterator[bytes]:
+        """Yield what the lost connection had received and the loop had not read; `b""` is a clean end."""
+        early, self._early = self._early, None
+        if early is not None:
+            try:
+                yield from early.unread()
+            finally:
+                early.close()
+
+    def _answer_waits(self) -> bool:
+        return self._early is not None and self._early.waits()
+
+    def _release(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
 
 
-async def send_pieces(wire: Wire, body: AsyncIterator[bytes], length: int | None) -> None:
+async def send_pieces(
+    upload: Upload,
+    body: AsyncIterator[bytes],
+    length: int | None,
+    failed: Callable[[BaseException], None],
+) -> None:
     """Send a body as it comes: with its announced length, or chunked when `length` is None.
 
-    A wrong length, and whatever the iterator raises, fails the exchange.
+    A generator is closed at the end. A wrong length, and whatever the iterator raises, is passed to `failed`
+    unless the body is not wanted any more.
     """
     sent = 0
     try:
@@ -59,16 +115,21 @@ async def send_pieces(wire: Wire, body: AsyncIterator[bytes], length: int | None
             sent += len(piece)
             _check(sent, length, ended=False)
             if piece:
-                await wire.send_piece(piece if length is not None else chunk(piece))
+                await upload.send_piece(piece if length is not None else chunk(piece))
         _check(sent, length, ended=True)
         if length is None:
-            await wire.send_piece(LAST_CHUNK)
-        wire.end_body()
-    except Exception as error:  # noqa: BLE001  # the iterator is the caller's: what it raises goes back to the caller
-        wire.upload_failed(error)
+            await upload.send_piece(LAST_CHUNK)
+        upload.stop()
+    except Exception as error:  # noqa: BLE001  # the iterator is the caller's, and so is what it raises
+        if upload.active:
+            failed(error)
     except asyncio.CancelledError:
-        wire.upload_failed(TransportError("broken", "the request body was cancelled"))
+        if upload.active:
+            failed(TransportError("broken", "the request body was cancelled"))
         raise
+    finally:
+        if isinstance(body, AsyncGenerator):
+            await body.aclose()
 
 
 def _check(sent: int, length: int | None, *, ended: bool) -> None:

@@ -39,9 +39,7 @@ async def test_a_request_arrives_as_it_was_made() -> None:
 
     async with peer(script) as server, closing(Transport()) as transport:
         headers: Headers = [(b"X-Odd-Case", b" a  b"), (b"anthropic-beta", b"x"), (b"x-odd-case", b"\xff")]
-        response = await ask(
-            transport, server.origin, b'{"a": 1 }\n', target=b"/v1/m%2Fx?a=&a=+", headers=headers
-        )
+        response = await ask(transport, server.origin, b'{"a": 1 }\n', target=b"/v1/m%2Fx?a=&a=+", headers=headers)
         assert (response.status, response.reason, response.http_version) == (418, b"I'm a teapot", "1.1")
         assert response.headers == [(b"X-One", b"1"), (b"x-one", b"2"), (b"Content-Length", b"3")]
         assert (response.content_length, response.body_sent) == (3, True)

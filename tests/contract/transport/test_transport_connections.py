@@ -7,11 +7,13 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from ccflare.errors import TransportError
 from ccflare.transport import Transport
+from ccflare.transport.connection import Connection
 from ccflare.transport.resolver import Address
 from ccflare.wire import Origin
 from transport_peers import (
@@ -47,6 +49,7 @@ async def test_a_kept_connection_that_the_server_closed_is_not_noticed(reset: bo
             assert await body_of(await ask(transport, server.origin)) == b"hello"
             talks[turn].reset() if reset else talks[turn].writer.close()
             await eventually(lambda: transport.connections_open == 0)
+            assert (transport.connections_idle, transport.connections_in_use) == (0, 0)
         assert server.accepted == 3
 
 
@@ -124,6 +127,40 @@ async def test_a_body_in_pieces_is_never_repeated() -> None:
         with pytest.raises(TransportError) as caught:
             await ask(transport, server.origin, body())
         assert (caught.value.kind, server.accepted) == ("broken", 1)
+
+
+async def test_a_connection_that_is_closing_is_not_chosen() -> None:
+    """A kept connection whose loss is known to the loop but not told yet is passed over."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    async with peer(answering(HELLO)) as server, closing(Transport()) as transport:
+        assert await body_of(await ask(transport, server.origin)) == b"hello"
+        (kept,) = transport._connections
+        kept._transport.abort()
+        assert await body_of(await ask(transport, server.origin, body())) == b"hello"
+        assert server.accepted == 2
+
+
+async def test_a_new_connection_that_dies_at_once_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is lost before the request is written ends the exchange instead of hanging it."""
+
+    async def lost(talk: Conversation) -> None:
+        talk.reset()
+
+    async with peer(lost) as server, closing(Transport()) as transport:
+        connected = transport._connected
+
+        async def slowly(*args: Any) -> Connection:
+            connection = await connected(*args)
+            await eventually(lambda: connection.closed)  # the loss comes exactly in between
+            return connection
+
+        monkeypatch.setattr(transport, "_connected", slowly)
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, server.origin, first_byte_s=1.0)
+        assert caught.value.kind == "broken"
 
 
 async def test_the_repetition_is_not_repeated() -> None:
@@ -403,9 +440,7 @@ async def test_an_address_that_does_not_answer_delays_and_no_more() -> None:
 async def test_localhost_is_reached() -> None:
     """The system's own resolver is used when no other is given."""
     async with peer(answering(HELLO)) as server, closing(Transport()) as transport:
-        assert (
-            await body_of(await ask(transport, Origin("http", "localhost", server.origin.port))) == b"hello"
-        )
+        assert await body_of(await ask(transport, Origin("http", "localhost", server.origin.port))) == b"hello"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted in /proc")

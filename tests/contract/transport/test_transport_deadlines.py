@@ -98,6 +98,23 @@ async def test_a_stalled_body_ends_by_the_idle_deadline(relayed: bool) -> None:
         assert transport.connections_open == 0
 
 
+async def test_new_deadlines_count_on_kept_connections() -> None:
+    """Deadlines that are replaced apply to the next exchange, also on a connection made before."""
+
+    async def script(talk: Conversation) -> None:
+        await talk.request()
+        await talk.send(HELLO)
+        await stall(talk)
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        assert await body_of(await ask(transport, server.origin)) == b"hello"
+        transport.deadlines = Deadlines(idle_s=SHORT)
+        response = await ask(transport, server.origin)
+        with pytest.raises(TransportError) as caught:
+            await response.relay(Collected())
+        assert (caught.value.kind, server.accepted) == ("idle_timeout", 1)
+
+
 async def test_bytes_put_the_idle_deadline_off() -> None:
     """Pings keep an answer alive beyond the idle deadline; then the exchange deadline ends it."""
     transport = Transport(deadlines=Deadlines(idle_s=3 * SHORT))
@@ -171,9 +188,13 @@ async def test_connecting_has_its_deadline() -> None:
 
     async with peer(mute) as server, closing(Transport(deadlines=Deadlines(connect_s=SHORT))) as transport:
         origin = Origin("https", "127.0.0.1", server.origin.port)
-        for first_byte_s, kind in ((LONG, "connect_timeout"), (SHORT / 2, "first_byte_timeout")):
+        for first_byte_s, exchange_s, kind in (
+            (LONG, LONG, "connect_timeout"),
+            (SHORT / 2, LONG, "first_byte_timeout"),
+            (LONG, SHORT / 2, "exchange_timeout"),
+        ):
             with pytest.raises(TransportError) as caught:
-                await ask(transport, origin, first_byte_s=first_byte_s)
+                await ask(transport, origin, first_byte_s=first_byte_s, exchange_s=exchange_s)
             assert caught.value.kind == kind
         assert transport.connections_open == 0
 

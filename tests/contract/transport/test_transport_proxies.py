@@ -110,9 +110,7 @@ async def test_http_goes_in_absolute_form(tls: Callable[[], ssl.SSLContext] | No
 
 @pytest.mark.parametrize("tls", [None, server_tls])
 @pytest.mark.parametrize("credentials", ["", CREDENTIALS])
-async def test_https_goes_through_a_tunnel(
-    tls: Callable[[], ssl.SSLContext] | None, credentials: str
-) -> None:
+async def test_https_goes_through_a_tunnel(tls: Callable[[], ssl.SSLContext] | None, credentials: str) -> None:
     """A TLS origin is reached by CONNECT, also through a TLS proxy, and sees no proxy field."""
     at_proxy: list[Asked] = []
     at_origin: list[Asked] = []

@@ -82,17 +82,13 @@ async def test_an_old_address_is_better_than_none() -> None:
     await cache.aclose()
 
 
-@pytest.mark.parametrize(
-    "failure", [socket.gaierror(socket.EAI_NONAME, "unknown"), UnicodeError("label too long")]
-)
+@pytest.mark.parametrize("failure", [socket.gaierror(socket.EAI_NONAME, "unknown"), UnicodeError("label too long")])
 async def test_an_unknown_name_is_connect_error(failure: Exception) -> None:
     """A name that was never known is an error, for all who wait, and is asked for again next time."""
     names = Names()
     names.failure = failure
     cache = Resolver(names)
-    for result in await asyncio.gather(
-        *[cache.resolve("a.example", 80) for _ in range(2)], return_exceptions=True
-    ):
+    for result in await asyncio.gather(*[cache.resolve("a.example", 80) for _ in range(2)], return_exceptions=True):
         assert isinstance(result, TransportError)
         assert result.kind == "connect_error"
         assert "a.example" in str(result)

@@ -37,9 +37,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
         return
-    await send(
-        {"type": "http.response.start", "status": 200, "headers": [(b"X-Method", scope["method"].encode())]}
-    )
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"X-Method", scope["method"].encode())]})
     if scope["path"] == "/stream":
         for number in range(20):
             await send({"type": "http.response.body", "body": b"event %d\n\n" % number, "more_body": True})
@@ -51,9 +49,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @contextlib.asynccontextmanager
 async def running_uvicorn() -> AsyncIterator[Origin]:
     """Serve `app` in this loop."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", timeout_keep_alive=1
-    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", lifespan="off", timeout_keep_alive=1)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # older releases; signals are pytest's
     listener = socket.create_server(("127.0.0.1", 0))
@@ -154,9 +150,7 @@ async def test_nginx_files(nginx: Origin) -> None:
     """Files, gzip, HEAD, conditional requests and errors of nginx work over one kept connection."""
     async with closing(Transport()) as transport:
         for _ in range(3):
-            assert (
-                await body_of(await ask(transport, nginx, method=b"GET", target=b"/small.txt")) == b"small\n"
-            )
+            assert await body_of(await ask(transport, nginx, method=b"GET", target=b"/small.txt")) == b"small\n"
         large = await body_of(await ask(transport, nginx, method=b"GET", target=b"/large.txt"))
         accepts = [(b"Accept-Encoding", b"gzip")]
         packed = await ask(transport, nginx, method=b"GET", target=b"/packed", headers=accepts)
@@ -167,9 +161,7 @@ async def test_nginx_files(nginx: Origin) -> None:
         head = await ask(transport, nginx, method=b"HEAD", target=b"/large.txt")
         assert (head.content_length, await body_of(head)) == (MIB, b"")
         etag = dict(head.headers)[b"ETag"]
-        unchanged = await ask(
-            transport, nginx, method=b"GET", target=b"/large.txt", headers=[(b"If-None-Match", etag)]
-        )
+        unchanged = await ask(transport, nginx, method=b"GET", target=b"/large.txt", headers=[(b"If-None-Match", etag)])
         assert (unchanged.status, await body_of(unchanged)) == (304, b"")
         missing = await ask(transport, nginx, method=b"GET", target=b"/missing")
         assert (missing.status, b"404" in await body_of(missing)) == (404, True)

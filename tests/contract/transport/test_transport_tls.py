@@ -12,6 +12,7 @@ import trustme
 
 from ccflare.errors import TransportError
 from ccflare.transport import Transport
+from ccflare.transport.resolver import Address
 from ccflare.wire import Origin
 from transport_peers import (
     HELLO,
@@ -211,6 +212,37 @@ async def test_an_early_answer_under_tls() -> None:
     ):
         response = await ask(transport, server.origin, bytes(50 * MIB))
         assert (response.status, response.body_sent, await body_of(response)) == (413, False, b"no\n")
+
+
+async def test_the_context_is_made_once_and_when_needed() -> None:
+    """Plain requests make no context, and any number of first TLS requests at once make one."""
+    made: list[ssl.SSLContext] = []
+
+    def make() -> ssl.SSLContext:
+        made.append(trusting()())
+        return made[-1]
+
+    async with (
+        peer(answering(HELLO)) as plain,
+        peer(answering(HELLO), tls=server_tls("127.0.0.1")) as server,
+        closing(Transport(tls=make)) as transport,
+    ):
+        await body_of(await ask(transport, plain.origin))
+        assert made == []
+        await asyncio.gather(*[ask(transport, server.origin) for _ in range(5)])
+        assert len(made) == 1
+
+
+async def test_a_host_that_tls_cannot_name_is_an_error() -> None:
+    """A host that is no server name is connect_error."""
+
+    async def lookup(host: str, port: int) -> list[Address]:
+        return [(socket.AF_INET, ("127.0.0.1", port))]
+
+    async with peer(answering(HELLO)) as server, closing(Transport(tls=trusting(), lookup=lookup)) as transport:
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, Origin("https", ".example", server.origin.port))
+        assert caught.value.kind == "connect_error"
 
 
 async def test_a_context_that_cannot_be_made_is_an_error() -> None:

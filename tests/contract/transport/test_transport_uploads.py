@@ -78,9 +78,7 @@ async def test_pieces_are_sent_as_they_come(announced: bool) -> None:
     whole = b"onethree" + b"7" * 100
     assert (b"Content-Length: 108" in head) is announced
     assert (b"Transfer-Encoding: chunked" in head) is not announced
-    assert sent == (
-        whole if announced else b"3\r\none\r\n5\r\nthree\r\n64\r\n" + b"7" * 100 + b"\r\n0\r\n\r\n"
-    )
+    assert sent == (whole if announced else b"3\r\none\r\n5\r\nthree\r\n64\r\n" + b"7" * 100 + b"\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize(("pieces", "length"), [((b"abc", b"def"), 5), ((b"abc",), 5), ((), 1), ((b"a",), 0)])
@@ -129,11 +127,15 @@ async def test_a_whole_body_with_a_wrong_length_is_refused() -> None:
 async def test_an_early_answer_ends_the_upload(in_pieces: bool, abrupt: bool) -> None:
     """A 413 from the head alone is delivered during a 50 MB upload, even when the server resets at once."""
     body = bytes(50 * MIB)
-    received = 0
+    received = closed = 0
 
     async def pieces() -> AsyncIterator[bytes]:
-        for at in range(0, len(body), 65536):
-            yield body[at : at + 65536]
+        nonlocal closed
+        try:
+            for at in range(0, len(body), 65536):
+                yield body[at : at + 65536]
+        finally:
+            closed += 1
 
     async def script(talk: Conversation) -> None:
         nonlocal received
@@ -149,8 +151,10 @@ async def test_an_early_answer_ends_the_upload(in_pieces: bool, abrupt: bool) ->
             response = await ask(transport, server.origin, pieces() if in_pieces else body, length=len(body))
             assert (response.status, response.body_sent) == (413, False)
             assert await body_of(response) == b"too big\n"
+            closed -= in_pieces
             assert transport.connections_open == 0
         assert received < len(body)
+        assert closed == 0, "each generator was closed before its answer was returned"
 
 
 async def test_an_early_answer_while_the_next_piece_is_awaited() -> None:

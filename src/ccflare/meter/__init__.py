@@ -1,0 +1,151 @@
+"""Reads the usage out of an answer while it passes: on the side, in any coding, right for every split of its bytes.
+
+The one rule: metering never touches an exchange. It never raises, its memory is bounded, and what it cannot read is
+null in the end, with a word about why.
+"""
+
+import msgspec
+
+from ccflare.coding import decoder
+from ccflare.meter.body import Outline
+from ccflare.meter.said import NOTHING, Said, read_document
+from ccflare.meter.stream import EVENT_BYTES, StreamMeter
+from ccflare.sse import read_error
+from ccflare.usage import NOT_SAID, Usage
+
+__all__ = ["EVENT_BYTES", "METERED_PATHS", "OUTLINE_BYTES", "PLAIN_BYTES", "Meter", "Metered"]
+
+METERED_PATHS = frozenset({b"/v1/messages", b"/v1/complete"})
+"""The paths whose answers tell of usage that was caused by them. What batches cost is told elsewhere, and later."""
+PLAIN_BYTES = 64 << 20
+"""A compressed answer is read up to this length: a small one could stand for any amount of memory."""
+OUTLINE_BYTES = 1 << 20
+"""How much of a JSON body is kept besides its arrays."""
+MIN_SPEED_S = 0.001
+"""Content that came within less came at once: its speed would be that of a buffer."""
+
+
+class Metered(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer told, as far as it came."""
+
+    streamed: bool
+    complete: bool
+    """The body came to its end; else upstream or the client broke it off."""
+    usage: Usage = NOT_SAID
+    readable: bool = True
+    """False: the coding is not known or broken, or the body is too long, so nothing can be said about the rest."""
+    finished: bool = False
+    """The message ended by itself: `message_stop`, or a whole JSON body."""
+    has_error: bool = False
+    """A stream had an `error` event, or the body is an error."""
+    error_type: str | None = None
+    error_message: str | None = None
+    first_content_at: float | None = None
+    """Instant of the first content of a stream, in the time given to `Meter.feed`."""
+    last_content_at: float | None = None
+    problem: str | None = None
+    """The first thing that could not be read, for the log; no text of the answer is in it."""
+    skipped: int = 0
+    """How many things could not be."""
+
+    @property
+    def failure(self) -> str | None:
+        """Why an answer with a good status is no success; None when it is one, or when that cannot be known."""
+        if self.has_error:
+            return f"{self.error_type or 'error'}: {self.error_message or ''}".rstrip(": ")
+        if self.streamed and self.readable and not self.finished:
+            return "truncated stream"
+        return None if self.complete else "truncated answer"
+
+    @property
+    def output_tokens_per_second(self) -> float | None:
+        """Output tokens over the time from the first content to the last; None where there is no such time."""
+        first, last, tokens = self.first_content_at, self.last_content_at, self.usage.output_tokens
+        if first is None or last is None or not tokens or last - first < MIN_SPEED_S:
+            return None
+        return tokens / (last - first)
+
+
+class Meter:
+    """Meters one answer. `coding` is its `Content-Encoding`, `streamed` says that it is an event stream."""
+
+    __slots__ = ("_body", "_coding", "_decoder", "_known", "_said", "_stream")
+
+    def __init__(self, *, streamed: bool, coding: bytes | None) -> None:
+        self._coding = (coding or b"identity").strip().lower()
+        self._decoder = None if self._coding == b"identity" else decoder(self._coding, PLAIN_BYTES)
+        self._known = self._decoder is not None or self._coding == b"identity"
+        self._said = Said()
+        self._stream = StreamMeter(self._said) if streamed else None
+        self._body = Outline(OUTLINE_BYTES)
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take the next piece of the answer, as it is on the wire, that came at `now` (seconds of any clock)."""
+        if self._decoder is not None:
+            data = self._decoder.feed(data)
+        elif not self._known:
+            return
+        if self._stream is not None:
+            self._stream.feed(data, now)
+        else:
+            self._body.feed(data)
+
+    def end(self, *, complete: bool) -> Metered:
+        """Return what was told. `complete`: the body came to its end. To be called once, behind the last piece."""
+        readable = self._readable()
+        if self._stream is not None:
+            return self._end_stream(self._stream, complete=complete, readable=readable)
+        return self._end_body(complete=complete, readable=readable)
+
+    def _readable(self) -> bool:
+        coding = self._coding[:40].decode("ascii", "replace")
+        if not self._known:
+            self._said.skip(f"the coding {coding!r} is not known")
+        elif self._decoder is not None and self._decoder.broken:
+            self._said.skip(f"the {coding} coding is broken, or there is too much of it")
+        elif self._body.overlong:
+            self._said.skip("the body is too long")
+        else:
+            return True
+        return False
+
+    def _end_stream(self, stream: StreamMeter, *, complete: bool, readable: bool) -> Metered:
+        stream.end()
+        error_type, message = stream.error or (None, None)
+        return Metered(
+            streamed=True,
+            complete=complete,
+            usage=self._said.usage(),
+            readable=readable,
+            finished=stream.finished,
+            has_error=stream.error is not None,
+            error_type=error_type,
+            error_message=message,
+            first_content_at=stream.first_content_at,
+            last_content_at=stream.last_content_at,
+            problem=self._said.problem,
+            skipped=self._said.skipped,
+        )
+
+    def _end_body(self, *, complete: bool, readable: bool) -> Metered:
+        text = self._body.text() if readable else b""
+        document = read_document(text)
+        if document is None:
+            if complete and text:
+                self._said.skip("the body is not a JSON object")
+            document = NOTHING
+        self._said.take_message(document.model, document.stop_reason, document.usage)
+        has_error = document.type == "error" or document.error is not None
+        error_type, message, _ = read_error(text) if has_error else (None, None, None)
+        return Metered(
+            streamed=False,
+            complete=complete,
+            usage=self._said.usage(),
+            readable=readable,
+            finished=complete and document is not NOTHING,
+            has_error=has_error,
+            error_type=error_type,
+            error_message=message,
+            problem=self._said.problem,
+            skipped=self._said.skipped,
+        )
