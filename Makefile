@@ -51,15 +51,18 @@ $(VENV)/created:
 	@touch $@
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/created
+	@echo "Installing into $(VENV) ..."
 	@$(PIP) --require-hashes -r requirements/run.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/demo.stamp: requirements/demo.txt $(VENV)/run.stamp
+	@echo "Installing the Anthropic SDK for the demo ..."
 	@$(PIP) --require-hashes -r requirements/demo.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/demo.stamp
+	@echo "Installing what checks and tests need ..."
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 

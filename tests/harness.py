@@ -211,7 +211,7 @@ class Home:
         """Return until when the store has an account limited."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
             found = connection.execute("SELECT rate_limited_until FROM accounts WHERE name = ?", (name,)).fetchone()
-        return found and found[0]
+        return None if found is None else int(found[0] or 0)
 
     def rows(self) -> list[Row]:
         """Return the rows of `requests` in the order of arrival, with `attempts` decoded."""
@@ -287,6 +287,10 @@ class Server:
             found: Row = json.load(answer)
         return found
 
+    def wait_until_accounts(self, total: int) -> None:
+        """Wait until the server knows so many accounts; it has a second for that."""
+        eventually(lambda: self.health()["accounts"]["total"] == total, within_s=1.0, what=f"{total} accounts")
+
     def descriptors(self) -> int:
         """Count the open files and sockets of the process."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -313,7 +317,7 @@ class Server:
         self.process.wait(10)
 
     def assert_sound(self) -> None:
-        """Assert that no defect was logged or printed."""
+        """Assert that no defect and no credential was logged or printed."""
         for text in (self.output(), self.log_text()):
             for sign in (
                 "Traceback",
@@ -323,6 +327,8 @@ class Server:
                 "Exception in callback",
             ):
                 assert sign not in text, text[-4000:]
+            assert CLIENT_KEY not in text
+            assert "sk-ant-api" not in text
 
 
 @contextmanager

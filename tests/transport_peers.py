@@ -209,5 +209,5 @@ async def closing(transport: Transport) -> AsyncIterator[Transport]:
     finally:
         await transport.aclose()
         assert transport.connections_open == 0
-        ours = [task for task in asyncio.all_tasks() if "ccflare/transport" in repr(task.get_coro())]
-        assert ours == []
+        codes = [getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()]
+        assert not [code for code in codes if code and "/ccflare/transport/" in code.co_filename]

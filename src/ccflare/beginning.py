@@ -3,8 +3,6 @@
 import asyncio
 import logging
 
-import msgspec
-
 from ccflare.coding import decoder
 from ccflare.errors import TransportError
 from ccflare.sse import NOT_AN_ERROR, FirstEvent, first_event, read_error
@@ -23,37 +21,29 @@ FIRST_EVENT_BYTES = 128 * 1024
 _NOT_RELAYED = HOP_BY_HOP | {b"content-length"}
 
 
-class Beginning(msgspec.Struct, frozen=True):
-    """What was read of an answer, and the error that it tells of (`NOT_AN_ERROR`: none, or none that is readable)."""
-
-    data: bytes = b""
-    error: FirstEvent = NOT_AN_ERROR
-
-
-NOTHING_READ = Beginning()
-"""What is enough for an answer that is neither an error nor an event stream."""
-
-
 def is_event_stream(headers: Headers) -> bool:
     """Whether an answer is a stream of server-sent events."""
     content_type = header(headers, b"content-type")
     return content_type is not None and content_type[:17].lower() == b"text/event-stream"
 
 
-async def read_error_body(response: Response) -> Beginning:
-    """Read the body of an error, or the beginning of a long or slow one. Raises TransportError when it is cut."""
+async def read_error_body(response: Response) -> tuple[bytes, FirstEvent]:
+    """Read the body of an error, or the beginning of a long or slow one, and what error it tells of.
+
+    Raises TransportError when it is cut.
+    """
     body = await _read_on(response, b"")
     plain = decoder(header(response.headers, b"content-encoding"), ERROR_BODY_BYTES)
     if plain is None:
-        return Beginning(body)
-    return Beginning(body, FirstEvent(True, *read_error(plain.feed(body))))
+        return body, NOT_AN_ERROR
+    return body, FirstEvent(True, *read_error(plain.feed(body)))
 
 
-async def read_first_event(response: Response) -> Beginning:
+async def read_first_event(response: Response) -> tuple[bytes, FirstEvent]:
     """Read an event stream until it is known whether it begins with an error. Raises TransportError when it is cut."""
     plain = decoder(header(response.headers, b"content-encoding"), FIRST_EVENT_BYTES)
     if plain is None:
-        return NOTHING_READ
+        return b"", NOT_AN_ERROR
     parts: list[bytes] = []
     text = bytearray()
     while part := await response.read():
@@ -61,8 +51,8 @@ async def read_first_event(response: Response) -> Beginning:
         text += plain.feed(part)
         event = first_event(text)
         if event is not None or plain.broken:
-            return Beginning(b"".join(parts), event or NOT_AN_ERROR)
-    return Beginning(b"".join(parts), first_event(text, ended=True) or NOT_AN_ERROR)
+            return b"".join(parts), event or NOT_AN_ERROR
+    return b"".join(parts), first_event(text, ended=True) or NOT_AN_ERROR
 
 
 async def read_whole(response: Response, beginning: bytes) -> bytes | None:

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 
 from ccflare import answers, strategy
 from ccflare.beginning import (
-    NOTHING_READ,
-    Beginning,
     end_to_end,
     is_event_stream,
     read_error_body,
@@ -33,6 +31,7 @@ from ccflare.limits import (
     Verdict,
     backoff_ms,
     error_status,
+    is_routine,
     judge_failure,
     read_limits,
 )
@@ -41,6 +40,7 @@ from ccflare.providers import Provider
 from ccflare.records import Account, Attempt, Exchange, new_id
 from ccflare.relay import Relay
 from ccflare.settings import Settings
+from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.transport import Response, Transport
 from ccflare.wire import BaseUrl, Headers, Inbound, OutgoingRequest
 
@@ -242,39 +242,57 @@ class Proxy:
 
     async def _weigh(self, x: OpenExchange, attempt: _Attempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
-        account, status, now_ms = attempt.account, response.status, self._now_ms()
-        reading = read_limits(response.headers, now_ms)
-        _say(self._pool.note(account.id, reading, now_ms))
-        beginning = NOTHING_READ
+        status, told = response.status, NOT_AN_ERROR
+        beginning = b""
         x.streamed = is_event_stream(response.headers)
         if status >= 400 or x.streamed:
             try:
-                beginning = await self._look(x, response)
+                beginning, told = await self._look(x, response)
             except TransportError as error:
                 return self._failed(x, attempt, judge_failure(error.kind), status, str(error))
             except asyncio.CancelledError:
                 self._note(x, attempt, "cancelled", status)
                 raise
-        told = beginning.error
-        if status < 400 and told.is_error:
-            status = error_status(told.error_type)
-        outcome = Outcome(
-            status, now_ms, account.kind, reading, told.error_type, told.message, told.code, x.ask.model, x.refreshed
-        )
-        verdict = self._provider.verdict(outcome)
-        if verdict.action != "deliver":
-            if status >= 500 or verdict.effect is None or isinstance(verdict.effect, CoolAccount):
-                await self._hold(x, account, response, beginning.data, status)
-            return self._failed(x, attempt, verdict, status)
-        if verdict.effect is not None:
-            _say(self._pool.apply(account.id, verdict.effect, x.ask, now_ms))
-        if status >= 400:
-            x.fail(f"{told.error_type or status}: {told.message or ''}".rstrip(": "))
-        await self._deliver(x, attempt, response, beginning.data)
+        now_ms = self._now_ms()
+        if status < 300 and not told.is_error and is_routine(response.headers):
+            self._pool.hear(attempt.account.id, response.headers, now_ms)
+        else:
+            outcome = self._outcome(x, attempt, response, told, now_ms)
+            verdict = self._provider.verdict(outcome)
+            if verdict.action != "deliver":
+                if outcome.status >= 500 or verdict.effect is None or isinstance(verdict.effect, CoolAccount):
+                    await self._hold(x, attempt, response, beginning, outcome.status)
+                return self._failed(x, attempt, verdict, outcome.status)
+            if verdict.effect is not None:
+                _say(self._pool.apply(attempt.account.id, verdict.effect, x.ask, now_ms))
+            if status >= 400:
+                x.fail(f"{told.error_type or status}: {told.message or ''}".rstrip(": "))
+        await self._deliver(x, attempt, response, beginning)
         return None
 
-    async def _look(self, x: OpenExchange, response: Response) -> Beginning:
-        """Read the beginning of an answer; the time that takes is upstream's."""
+    def _outcome(
+        self, x: OpenExchange, attempt: _Attempt, response: Response, told: FirstEvent, now_ms: int
+    ) -> Outcome:
+        """Put together what is known of an answer, and have the pool take note of its limits."""
+        reading = read_limits(response.headers, now_ms)
+        _say(self._pool.note(attempt.account.id, reading, now_ms))
+        status = response.status
+        if status < 400 and told.is_error:
+            status = error_status(told.error_type)
+        return Outcome(
+            status=status,
+            now_ms=now_ms,
+            kind=attempt.account.kind,
+            reading=reading,
+            error_type=told.error_type,
+            error_message=told.message,
+            error_code=told.code,
+            model=x.ask.model,
+            refreshed=x.refreshed,
+        )
+
+    async def _look(self, x: OpenExchange, response: Response) -> tuple[bytes, FirstEvent]:
+        """Read the beginning of an answer and the error it tells of; the time that takes is upstream's."""
         began = self._monotonic()
         try:
             return await (read_error_body(response) if response.status >= 400 else read_first_event(response))
@@ -282,11 +300,12 @@ class Proxy:
             x.upstream_s += self._monotonic() - began
 
     @staticmethod
-    async def _hold(x: OpenExchange, account: Account, response: Response, beginning: bytes, judged: int) -> None:
+    async def _hold(x: OpenExchange, attempt: _Attempt, response: Response, beginning: bytes, judged: int) -> None:
         """Keep a refused answer, if it is short: it is delivered when nothing better comes."""
         body = await read_whole(response, beginning)
         if body is not None:
-            x.held = Held(judged, response.status, response.reason, end_to_end(response.headers), body, account)
+            headers = end_to_end(response.headers) + attempt.added
+            x.held = Held(judged, response.status, response.reason, headers, body, attempt.account)
 
     def _failed(
         self, x: OpenExchange, attempt: _Attempt, verdict: Verdict, status: int | None = None, detail: str = ""

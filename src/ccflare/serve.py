@@ -33,12 +33,6 @@ def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status. Raises OperatorError when it cannot start."""
     settings = loaded.settings
     sockets = listen(settings)
-    try:
-        open_store(settings.db_path).close()
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
     # With the default of 5 ms a busy event loop starves the writer thread: batches took seconds, now a tenth of one.
     sys.setswitchinterval(0.00002)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -52,10 +46,21 @@ def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
         try:
             for problem in loaded.problems:
                 log.warning("%s", problem)
+            _open_first(settings, sockets)
             runner.run(_serve(loaded, flags, sockets, log_writer))
         finally:
             log_writer.close()
     return 0
+
+
+def _open_first(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    """Make or upgrade the database before anything begins; what is done to it is logged. Raises StoreError."""
+    try:
+        open_store(settings.db_path).close()
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -126,6 +131,8 @@ async def _serve(
         log_writer.set_level(fresh.settings.log_level, debug=fresh.settings.debug)
 
     def save() -> None:
+        for line in app.pool.read_heard():
+            log.info("%s", line)
         changes = app.pool.take_changes()
         app.journal.put_changes(changes.accounts, changes.bindings)
 

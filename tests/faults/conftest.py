@@ -1,15 +1,33 @@
 """What the fault tests share: one simulated upstream, and a home with its accounts for every test."""
 
 import shutil
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+import trustme
 
 from harness import Home, Server, Upstream, assert_at_rest, running
 
 NAMES = ("alpha", "beta")
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody trusts unless told to."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def secure(authority: trustme.CA) -> Iterator[Upstream]:
+    """An upstream behind TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    upstream = Upstream(*NAMES, tls=context)
+    yield upstream
+    upstream.close()
 
 
 class MakeHome(Protocol):

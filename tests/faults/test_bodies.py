@@ -14,6 +14,7 @@ import zstandard
 import rawhttp
 from faultcase import attempts_of
 from harness import (
+    MODEL,
     Home,
     Server,
     Upstream,
@@ -21,6 +22,7 @@ from harness import (
     assert_at_rest,
     assert_upstream_clean,
     client_headers,
+    eventually,
     messages,
     running,
 )
@@ -119,6 +121,24 @@ def test_an_upstream_that_does_not_read_holds_the_client_back(tmp_path: Any) -> 
                     arrived += len(upstream.recv(MIB))
                 upstream.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
                 assert connection.answer().body == b"{}"
+
+
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 36000000"])
+def test_unfinished_uploads_take_nothing_from_others(framing: str, server: Server, upstream: Upstream) -> None:
+    """Sixteen uploads that do not go on leave other requests their failover, their model and their session."""
+    upstream.faults(alpha="529")
+    name, value = framing.split(": ")
+    head = rawhttp.request_bytes("POST", "/v1/messages", [*client_headers(), (name, value)])
+    waiting = [rawhttp.Connection(server.port) for _ in range(16)]
+    for connection in waiting:
+        connection.send(head + b"1\r\n{\r\n")
+    eventually(lambda: server.health()["in_flight"] == 16)
+    assert ask(server.port, messages()).status == 200
+    row = server.home.rows_when(1)[0]
+    assert row["model"] == MODEL
+    assert attempts_of(server.home, row).endswith("beta deliver 200")
+    for connection in waiting:
+        connection.close()
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000, 3 * MIB])

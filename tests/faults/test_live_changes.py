@@ -68,6 +68,18 @@ def test_an_open_stream_outlives_its_account(home: Home, server: Server, upstrea
     assert_at_rest(server, upstream)
 
 
+def test_a_refused_account_is_resumed(home: Home, server: Server, upstream: Upstream) -> None:
+    """Resuming an account whose credential was refused has the running server try it again."""
+    upstream.faults(alpha="401")
+    assert ask(server.port, messages()).status == 200
+    eventually(lambda: home.states()["alpha"] == "auth_failed")
+    upstream.forget()
+    home.ccflare("--resume", "alpha")
+    _assert_soon(lambda: _counts(server, auth_failed=0, active=2))
+    assert ask(server.port, messages(), session="new").status == 200
+    assert upstream.settled_log(1)[-1].account == "alpha"
+
+
 def test_a_new_credential_is_tried_again(make_home: Any, upstream: Upstream) -> None:
     """An account whose key was refused serves again when it is added anew with a good key."""
     home = make_home()

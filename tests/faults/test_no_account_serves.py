@@ -2,14 +2,12 @@
 
 import json
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import trustme
 
 from faultcase import BOTH_LIMITED, assert_states, attempts_of
 from harness import (
@@ -166,33 +164,6 @@ def test_a_client_with_its_own_key_is_not_told_to_wait(make_home: Any, upstream:
         found = ask(server.port, messages(), headers=_own(upstream.account("beta").api_key))
         assert found.status == 200
         assert attempts_of(home, home.rows_when(2)[-1]) == "nobody deliver 200"
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    """A certificate authority that nobody trusts unless told to."""
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def secure(authority: trustme.CA) -> Iterator[Upstream]:
-    """An upstream behind TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    upstream = Upstream("alpha", tls=context)
-    yield upstream
-    upstream.close()
-
-
-def test_an_authority_of_ones_own_is_trusted(tmp_path: Any, authority: trustme.CA, secure: Upstream) -> None:
-    """`SSL_CERT_FILE` names the certificate authority that upstream is checked against."""
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    home = Home(tmp_path, {"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
-    home.add_accounts(secure, "alpha")
-    with running(home) as server:
-        assert ask(server.port, messages()).status == 200
-        assert ask(server.port, messages("[[fake paced]]", stream=True)).end == "whole"
-        assert_at_rest(server, secure)
 
 
 @pytest.mark.parametrize("way", ["refused", "no TLS there", "unknown host", "untrusted"])

@@ -51,9 +51,9 @@ def test_a_signal_lets_streams_finish(number: signal.Signals, home: Home, server
     assert re.search(r"INFO: \[Server\]", server.log_text().splitlines()[-1])
 
 
-def _accepts(port: int) -> bool:
+def _accepts(port: int, address: str = "127.0.0.1") -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        socket.create_connection((address, port), 1).close()
     except OSError:
         return False
     return True
@@ -123,6 +123,27 @@ def _wait_for_bindings(home: Home, count: int) -> None:
         eventually(lambda: connection.execute("SELECT COUNT(*) FROM sessions").fetchone()[0] >= count)
 
 
+def test_files_are_the_users_own(home: Home, server: Server, upstream: Upstream) -> None:
+    """Database, settings and log can be read by their owner only."""
+    ask(server.port, messages())
+    home.rows_when(1)
+    files = [*home.path.glob("ccflare.db*"), home.settings_file, home.app_log]
+    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+    assert oct(home.app_log.parent.stat().st_mode & 0o777) == "0o700"
+
+
+def test_two_servers_share_a_store(home: Home, server: Server, upstream: Upstream) -> None:
+    """A second server on the same database serves, and all rows of both are there."""
+    with running(Home(home.path, {"CCFLARE_LOG_DIR": str(home.path / "second")})) as second:
+        for number in range(10):
+            for one in (server, second):
+                assert ask(one.port, messages(f"{number}")).status == 200
+        assert len(home.rows_when(20)) == 20
+        home.ccflare("--pause", "alpha")
+        eventually(lambda: server.health()["accounts"]["paused"] == 1, within_s=1)
+        eventually(lambda: second.health()["accounts"]["paused"] == 1, within_s=1)
+
+
 def test_a_busy_port_is_one_clear_line(home: Home, server: Server) -> None:
     """A port that is taken ends the start with what to do about it; the one that has it goes on."""
     other = Home(home.path, home.settings)
@@ -138,8 +159,12 @@ def test_a_busy_port_is_one_clear_line(home: Home, server: Server) -> None:
 def test_both_loopback_addresses_answer(server: Server) -> None:
     """The server listens on 127.0.0.1 and, where the machine has it, on ::1."""
     assert ask(server.port, method="GET", target="/health", headers=[]).status == 200
+    assert _accepts(server.port, "::1") == _has_loopback_6()
+
+
+def _has_loopback_6() -> bool:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        pytest.skip("this machine has no ::1")
-    socket.create_connection(("::1", server.port), 5).close()
+        return False
+    return True

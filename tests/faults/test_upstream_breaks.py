@@ -8,6 +8,7 @@ from faultcase import LIMITED, REFUSED, Case, check, cut, everywhere, forever, o
 from harness import Upstream
 
 SILENT = {"CCFLARE_IDLE_TIMEOUT_MS": "300", "CCFLARE_CONNECT_TIMEOUT_MS": "300"}
+HASTY = {"CCFLARE_CONNECT_TIMEOUT_MS": "400", "CCFLARE_FIRST_BYTE_TIMEOUT_MS": "400"}
 SHORT = {
     "CCFLARE_CONNECT_TIMEOUT_MS": "400",
     "CCFLARE_FIRST_BYTE_TIMEOUT_MS": "400",
@@ -64,6 +65,16 @@ BEFORE_THE_FIRST_BYTE = [
     once("no status line", "bad-status-line", None),
     once("garbage", "garbage", None),
     everywhere("garbage everywhere", "garbage", None, "lastError", error="All accounts failed"),
+    Case(
+        "no first event until the deadline",
+        {"delay_first_event": 2},
+        "alpha retry 200",
+        status=503,
+        stream=True,
+        says="All accounts failed to proxy the request",
+        error="All accounts failed",
+        settings=HASTY,
+    ),
     Case(
         "silence until the deadline",
         "hang",

@@ -158,3 +158,14 @@ def test_how_long_an_account_is_held_back(
     assert ask(server.port, messages()).status == 200
     until_ms = eventually(lambda: server.home.limited_until_ms("alpha") or 0, what="the limit is stored")
     assert least_ms <= until_ms - before_ms <= most_ms + 5_000
+
+
+@pytest.mark.parametrize("fault", ["", "529", "400", "400-credit"])
+def test_proxied_answers_say_what_was_done(fault: str, server: Server, upstream: Upstream) -> None:
+    """An answer of upstream, a refused one that is delivered in the end included, has our time and the tries."""
+    if fault:
+        upstream.faults(alpha=fault, beta=fault)
+    found = ask(server.port, messages())
+    assert [value.split("=")[0] for value in found.all("server-timing")] == ["ccflare;dur"]
+    switched = len({entry.account for entry in upstream.settled_log()}) > 1
+    assert (found.header("x-ccflare-attempts") is not None) == switched

@@ -386,3 +386,14 @@ async def test_the_first_byte_has_one_bound_over_all_attempts() -> None:
     world.script(a=[error(500)], b=[error(500)])
     await world.ask()
     assert world.clock.passed < 100
+
+
+async def test_a_200_that_says_rejected_is_delivered_and_remembered() -> None:
+    """An answer is not altered by its limit headers, but the account is limited for the next request."""
+    world = World()
+    served = Answer(headers=[pair for pair in LIMIT_5H if pair[0] != b"retry-after"])
+    world.script(a=[served])
+    client = await world.ask()
+    assert (client.status, bytes(client.answer)) == (200, MESSAGE)
+    assert world.states() == {"a": "rate_limited", "b": "active"}
+    assert world.rows[0].success

@@ -15,6 +15,7 @@ from ccflare.limits import (
     RefuseCredential,
     SetAside,
     Window,
+    read_limits,
 )
 from ccflare.pool import Ask, Pool
 from ccflare.records import Account, Binding
@@ -565,3 +566,27 @@ def test_removed_accounts_are_not_stored() -> None:
     limit(pool, "a", NOW + HOUR)
     pool.load([account("b")], NOW)
     assert pool.take_changes().accounts == ()
+
+
+def test_what_was_heard_counts_once_it_is_read() -> None:
+    """The last headers heard of an account become its reading at the next `read_heard`, with a line for the log."""
+    pool = Pool(session_ms=HOUR)
+    pool.load([account("a")], NOW)
+    warning = [(b"Anthropic-Ratelimit-Unified-Status", b"allowed_warning"), (b"x", b"y")]
+    pool.hear("a", [(b"anthropic-ratelimit-unified-status", b"allowed")], NOW)
+    pool.hear("a", warning, NOW)
+    assert pool.states(NOW)[0].account.rate_limit_status is None
+    [line] = pool.read_heard()
+    assert "allowed_warning" in line
+    assert pool.states(NOW)[0].account.rate_limit_status == "allowed_warning"
+    assert pool.read_heard() == []
+
+
+def test_what_is_noted_is_newer_than_what_was_heard() -> None:
+    """Headers that were read at once are not undone by older ones that wait."""
+    pool = Pool(session_ms=HOUR)
+    pool.load([account("a")], NOW)
+    pool.hear("a", [(b"anthropic-ratelimit-unified-status", b"allowed")], NOW)
+    pool.note("a", read_limits([(b"anthropic-ratelimit-unified-status", b"rejected")], NOW), NOW)
+    pool.read_heard()
+    assert pool.states(NOW)[0].account.rate_limit_status == "rejected"

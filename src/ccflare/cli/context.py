@@ -25,14 +25,22 @@ def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = F
 
 @contextmanager
 def opened_store(loaded: "Loaded | None" = None) -> Iterator["Store"]:
-    """Open the database that the settings name. Raises StoreError."""
+    """Open the database that the settings name; what is noteworthy about it is said on stderr. Raises StoreError."""
+    import logging
+
     from ccflare.store import open_store
 
-    store = open_store((loaded or load_settings()).settings.db_path)
+    log, talk = logging.getLogger("ccflare.store"), logging.Handler()
+    talk.emit = lambda record: complain(record.getMessage())  # type: ignore[method-assign]  # a class would need logging imported at start
+    log.addHandler(talk)
     try:
-        yield store
+        store = open_store((loaded or load_settings()).settings.db_path)
+        try:
+            yield store
+        finally:
+            store.close()
     finally:
-        store.close()
+        log.removeHandler(talk)
 
 
 def debugging() -> bool:

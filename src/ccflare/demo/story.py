@@ -86,7 +86,7 @@ class Story:
     def end(self, failed: int) -> None:
         """Sum up."""
         table = Table(title="Who served what, and why not another", title_justify="left", title_style="bold")
-        for column in ("account", "served", "by conversation", "passed on", "because", "state now"):
+        for column in ("account", "served", "by conversation", "failed tries", "because", "state now"):
             table.add_column(column)
         for account in self._store.accounts():
             table.add_row(*self._row(account))
@@ -117,6 +117,6 @@ class Story:
             str(len(served)),
             ", ".join(f"{name} {count}" for name, count in sorted(names.items())),
             str(len(refused)),
-            ", ".join(reason for reason, _ in reasons) or "-",
+            ", ".join(reason.partition(" (")[0] for reason, _ in reasons) or "-",
             state_of(account, now_ms),
         )

@@ -206,6 +206,7 @@ class Ingress(asyncio.Protocol):
         elif self._refusal is not None:
             self._send_refusal(*self._refusal)
         else:
+            self.read_on()
             seconds = self._bounds.head_s if self._reader.in_head else self._bounds.idle_s
             self.deadline = self.loop.time() + seconds
 
@@ -229,9 +230,10 @@ class Ingress(asyncio.Protocol):
     def let_come(self) -> None:
         """Read on: the body is wanted."""
         self.deadline = self.loop.time() + self._bounds.body_s
-        self._read_on()
+        self.read_on()
 
-    def _read_on(self) -> None:
+    def read_on(self) -> None:
+        """Read on, without waiting for anything: the next request, or the client's leaving."""
         if self._held:
             self._held = False
             if not self.transport.is_closing():
@@ -244,7 +246,7 @@ class Ingress(asyncio.Protocol):
         self._end()
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
-        self._read_on()
+        self.read_on()
 
     def _close(self) -> None:
         """Close as soon as everything written has left."""

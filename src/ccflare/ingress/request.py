@@ -34,6 +34,10 @@ class Connection(Protocol):
         """Read on: the body is wanted."""
         ...
 
+    def read_on(self) -> None:
+        """Read on, without waiting for anything."""
+        ...
+
     def answered(self, request: "ClientRequest") -> None:
         """Take note that the answer has ended cleanly."""
         ...
@@ -160,6 +164,7 @@ class ClientRequest:
             await self._more()
         if self._size > limit:
             return None
+        self._connection.read_on()
         return self._parts.pop() if self._parts else b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -172,6 +177,7 @@ class ClientRequest:
                 for part in parts:
                     yield part if isinstance(part, bytes) else bytes(part)
             if not self.reading:
+                self._connection.read_on()
                 return
             await self._more()
 

@@ -12,6 +12,7 @@ from ccflare.limits.reading import (
     Budget,
     Reading,
     Window,
+    is_routine,
     read_limits,
 )
 from ccflare.limits.retry import RetryBudget, backoff_ms
@@ -47,6 +48,7 @@ __all__ = [
     "Window",
     "backoff_ms",
     "error_status",
+    "is_routine",
     "judge",
     "judge_failure",
     "read_limits",

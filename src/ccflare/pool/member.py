@@ -204,9 +204,7 @@ class Member:
         if before_ms > now_ms and until_ms - before_ms < SAME_RESET_MS:
             return None
         model = _UNPRINTABLE.sub("?", aside.model[:80]) + (" models" if aside.family else "")
-        return (
-            f"Account {self.account.name} is rate limited for {model} until {iso(until_ms)}: {aside.reason}"
-        )
+        return f"Account {self.account.name} is rate limited for {model} until {iso(until_ms)}: {aside.reason}"
 
     def recover(self, now_ms: int) -> str | None:
         """Take back a limit that has passed and a refused credential, after a success; say so."""
@@ -217,9 +215,7 @@ class Member:
         if account.limited_until_ms is None or account.limited_until_ms > now_ms:
             return None
         self.learn(limited_until_ms=None, limited_reason=None)
-        return (
-            f"Account {account.name} is available again, rate limited until {iso(account.limited_until_ms)}"
-        )
+        return f"Account {account.name} is available again, rate limited until {iso(account.limited_until_ms)}"
 
     def standing(self, sessions: int, now_ms: int) -> Standing:
         """Return how the account stands."""

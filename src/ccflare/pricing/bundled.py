@@ -1,7 +1,7 @@
 """The prices that come with the program, so that it knows them without a network.
 
-Facts from litellm 1.109.1, `model_prices_and_context_window.json`, provider `anthropic`, read on 2026-11-22. Dollars per
-million tokens are written as they are published; models of equal rates share a row.
+Facts from litellm 1.109.1, `model_prices_and_context_window.json`, provider `anthropic`, read on 2026-11-22. Dollars
+per million tokens are written as they are published; models of equal rates share a row.
 """
 
 from decimal import Decimal

@@ -5,7 +5,7 @@ Money is integer micro-dollars. A rate is integer micro-dollars per million toke
 """
 
 import re
-from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -64,7 +64,12 @@ class PriceTable(msgspec.Struct, frozen=True, kw_only=True):
         """Return the price of a model by its id, else by its id without the date behind it; None: not known."""
         if model is None:
             return None
-        return self.models.get(model) or self.models.get(_DATE_SUFFIX.sub("", model))
+        return self.models.get(model) or self.models.get(undated(model))
+
+
+def undated(model: str) -> str:
+    """Return a model id without the date behind it: `claude-haiku-4-5` for `claude-haiku-4-5-20251001`."""
+    return _DATE_SUFFIX.sub("", model)
 
 
 def cost(usage: Usage, table: PriceTable) -> int | None:
@@ -125,16 +130,6 @@ def cache_writes(usage: Usage) -> tuple[int, int]:
     return (short, long + rest) if long and not short else (short + rest, long)
 
 
-def combine(older: PriceTable, newer: PriceTable) -> PriceTable:
-    """Return both tables' models, each with the price that was stated last; on the same day `newer`'s."""
-    models: dict[str, Price] = {**older.models}
-    for model, price in newer.models.items():
-        known = models.get(model)
-        if known is None or price.stated_on >= known.stated_on:
-            models[model] = price
-    return PriceTable(web_search_microusd=newer.web_search_microusd, models=models)
-
-
 def encode_table(table: PriceTable) -> bytes:
     """Return a table as JSON, to be kept."""
     return msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n"
@@ -149,16 +144,10 @@ def decode_table(data: bytes) -> PriceTable:
     if not table.models:
         raise ValueError("the kept price table has no models")
     for model, price in table.models.items():
-        if not rising(price.long_context):
+        if not _rising(price.long_context):
             raise ValueError(f"the kept price table has disordered long-context rates for {model!r}")
     return table
 
 
-def rising(tiers: tuple[LongContext, ...]) -> bool:
-    """Whether the tiers stand in rising order."""
-    return all(a.above_input_tokens < b.above_input_tokens for a, b in zip(tiers, tiers[1:], strict=False))
-
-
-def models_of(table: PriceTable) -> Mapping[str, Price]:
-    """Return the prices by model id, for showing them."""
-    return table.models
+def _rising(tiers: tuple[LongContext, ...]) -> bool:
+    return all(a.above_input_tokens < b.above_input_tokens for a, b in pairwise(tiers))

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,7 +39,12 @@ def mapped(path: Path) -> Iterator[None]:
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Say whether the same call may succeed later: the database is locked, or its disk is full for now."""
-    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _BUSY
+    return _code(error) in _BUSY
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code, 0 for what did not come from SQLite."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -94,16 +100,19 @@ def _permitted(path: Path, mode: int) -> bool:
 
 
 def _opening_error(path: Path, error: sqlite3.Error) -> StoreError:
+    if _code(error) == sqlite3.SQLITE_FULL:
+        return StoreBusy(f"Cannot open database: {path}: {error}")
     if is_busy(error):
         return StoreBusy(f"Cannot open database: {path}: {error}; another program is keeping it locked")
-    if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+    if _code(error) == sqlite3.SQLITE_NOTADB:
         return StoreError(f"Cannot open database: {path}: it is not a SQLite database; it is left untouched")
     return StoreError(f"Cannot open database: {path}: {error}")
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout_s: float) -> None:
     migrations = _migrations()
-    version = _version_of(connection, path, newest=max(migrations))
+    while (version := _version_of(connection, path, newest=max(migrations))) is None:
+        _upgrade(path, busy_timeout_s, migrations)
     if version == 0:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only heeded before the first page is written
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone(), busy_timeout_s)
@@ -111,6 +120,29 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout_s: float) 
     for number in sorted(migrations):
         if number > version:
             _migrate(connection, number, migrations[number])
+
+
+def _upgrade(path: Path, busy_timeout_s: float, migrations: dict[int, Path]) -> None:
+    """Make the original program's database ours, unless another process has done it in the meantime."""
+    from ccflare.store.original import upgrade
+
+    steps = [partial(_apply, number=number, script=migrations[number]) for number in sorted(migrations)]
+    try:
+        upgrade(path, busy_timeout_s, steps)
+    except sqlite3.Error as error:
+        kind = StoreBusy if is_busy(error) else StoreError
+        why = _obstacle(error)
+        raise kind(f"Cannot upgrade the original ccflare's database: {path}: {why}; it is left as it was") from error
+
+
+def _obstacle(error: sqlite3.Error) -> str:
+    """Say what kept the upgrade from being done."""
+    match _code(error):
+        case sqlite3.SQLITE_FULL:
+            return f"{error}: the backup and the upgrade need three times its size"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return f"{error}: stop the program that uses it"
+    return str(error)
 
 
 def _patiently(action: Callable[[], _T], patience_s: float) -> _T:
@@ -133,27 +165,32 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
-def _version_of(connection: sqlite3.Connection, path: Path, newest: int) -> int:
-    """Return the schema's number, 0 for an empty file. Raises StoreError for a file that is not ours."""
+def _version_of(connection: sqlite3.Connection, path: Path, newest: int) -> int | None:
+    """Return the schema's number, 0 for an empty file, None for the original program's database.
+
+    Raises StoreError for a file that is none of these.
+    """
     with _reading(connection):
         version = _number(connection, "user_version")
         ours = _number(connection, "application_id") == APPLICATION_ID
-        tables = {
-            name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
-        }
+        empty = connection.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table'").fetchone() is None
+        original = not (ours or empty) and _is_original(connection)
     if ours and version > newest:
         raise StoreError(
             f"Cannot open database: {path}: it was written by a newer ccflare (schema {version}, this "
             f"program knows {newest}); it is left untouched"
         )
-    if ours or (version == 0 and not tables):
+    if ours or (version == 0 and empty):
         return version
-    if version == 0 and {"accounts", "requests"} <= tables:
-        raise StoreError(
-            f"Cannot open database: {path}: it was made by the original ccflare program, which this "
-            "version cannot upgrade yet; it is left untouched (ccflare_DB_PATH chooses another file)"
-        )
+    if original:
+        return None
     raise StoreError(f"Cannot open database: {path}: it belongs to another program; it is left untouched")
+
+
+def _is_original(connection: sqlite3.Connection) -> bool:
+    from ccflare.store.original import is_original
+
+    return is_original(connection)
 
 
 @contextmanager
@@ -171,15 +208,20 @@ def _migrate(connection: sqlite3.Connection, number: int, script: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if _number(connection, "user_version") < number:
-            for statement in _statements(script.read_text("utf-8")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {number}")
+            _apply(connection, number, script)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _apply(connection: sqlite3.Connection, number: int, script: Path) -> None:
+    """Apply one migration inside the caller's transaction."""
+    for statement in _statements(script.read_text("utf-8")):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {number}")
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -16,8 +16,7 @@ from ccflare.transport.response import Response
 from ccflare.wire import Origin, OutgoingRequest
 
 KEEP_IDLE_S = 55.0
-"""Common servers and balancers close idle connections after 60 or 75 s: closing first avoids most of the
-races."""
+"""Common servers and balancers close idle connections after 60 or 75 s: closing first avoids most races."""
 IDLE_PER_ROUTE = 128
 IDLE_TOTAL = 512
 _ROUTES = 1024
@@ -182,6 +181,8 @@ class Transport:
             return await _uploading(connection, body, request.body_length, answer)
         except BaseException:
             connection.abort()
+            if not (answer.cancel() or answer.cancelled()):
+                answer.exception()  # now it was seen: it may have come in the turn in which we were cancelled
             raise
 
     async def _connected(self, route: Route, first_byte_at: float, exchange_at: float) -> Connection:

@@ -289,8 +289,7 @@ class Connection(asyncio.Protocol):
         return TransportError("broken", f"the upstream connection {how} {when}", reset=reset)
 
     def _arm(self, at: float) -> None:
-        """Have the deadlines checked at `at` or earlier: a timer that is early enough stays, over
-        exchanges."""
+        """Have the deadlines checked at `at` or earlier: a timer that is early enough stays."""
         if self._timer is not None:
             if self._timer_at <= at:
                 return

@@ -13,8 +13,7 @@ ATTEMPT_DELAY_S = 0.25
 """How long one address may keep the next one waiting (RFC 8305 §5)."""
 
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
-"""A silent peer behind a dead path is noticed after two minutes; stateful firewalls see traffic every
-minute."""
+"""A dead path is noticed after two minutes, and stateful firewalls see traffic every minute."""
 
 
 async def dial(addresses: Sequence[Address]) -> socket.socket:

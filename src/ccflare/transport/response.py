@@ -129,8 +129,7 @@ class Response:
             self._source.resume_reading()
 
     def discard(self) -> None:
-        """Give the answer up: unless it is complete its connection is closed at once. Harmless when
-        repeated."""
+        """Give the answer up: unless it is complete its connection is closed at once."""
         self._buffer.clear()
         if self._source is not None:
             self._source.fail(TransportError("broken", "the answer was discarded"))

@@ -9,8 +9,7 @@ from ccflare.errors import TransportError
 from ccflare.transport.http1 import LAST_CHUNK, chunk, protocol_error
 
 SLICE_BYTES = 256 * 1024
-"""A body up to this size is written at once; a larger one goes in slices of it, each when the one before is
-out."""
+"""A body up to this size is written at once; a larger one in slices of it, each when the one before is out."""
 _READ_BYTES = 64 * 1024
 
 

@@ -146,6 +146,37 @@ def test_a_fast_sender_is_held_back(listening: Any, first: str) -> None:
         sender.join(10)
 
 
+@pytest.mark.parametrize("how", ["read_body", "pieces", "unread"])
+def test_a_body_that_came_whole_before_it_was_read(listening: Any, how: str) -> None:
+    """A client that was held back with its last byte is heard again: its next request, and its leaving."""
+
+    async def script(inbound: Inbound) -> None:
+        if how == "read_body":
+            assert len(await inbound.read_body(1 << 20) or b"") == 5000
+        elif how == "pieces":
+            assert sum([len(piece) async for piece in inbound.pieces()]) == 5000
+        inbound.start(200, b"", [], 0)
+        inbound.finish()
+
+    bounds = Bounds(held_bytes=1000, held_look_s=60.0)
+    with listening(script, bounds=bounds) as listener, listener.connect() as connection:
+        for _ in range(3):
+            connection.send(post(bytes(5000)))
+            assert connection.answer().status == 200
+        if how != "unread":
+            listener.script = wait_after_reading
+            connection.send(post(bytes(5000)))
+            eventually(lambda: listener.seen[3:] and listener.seen[3].method == b"")
+            connection.close()
+            eventually(lambda: listener.ended[3:], 1.0)
+
+
+async def wait_after_reading(inbound: Inbound) -> None:
+    await inbound.read_body(1 << 20)
+    inbound.method = b""
+    await asyncio.get_running_loop().create_future()
+
+
 class TestExpectContinue:
     """`Expect: 100-continue`."""
 

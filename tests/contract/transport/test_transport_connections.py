@@ -245,6 +245,40 @@ async def test_cancelling_an_upload_closes_the_connection_at_once(size: int | No
         await asyncio.wait_for(gone.wait(), 1.0)
 
 
+async def test_cancelling_when_the_connection_is_just_made_closes_it() -> None:
+    """A connection that was made in the very turn in which its caller left is closed."""
+
+    class Leaving(set[asyncio.Task[Connection]]):
+        def discard(self, task: asyncio.Task[Connection], /) -> None:
+            super().discard(task)
+            opening.cancel()
+
+    async with peer(silence) as server, closing(Transport()) as transport:
+        transport._connecting = Leaving()
+        opening = asyncio.ensure_future(ask(transport, server.origin))
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert transport.connections_open == 0
+
+
+async def test_a_loss_in_the_turn_of_a_cancellation_is_seen() -> None:
+    """When the caller leaves and the connection breaks at once, no error is left that nobody looks at."""
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    async with peer(silence) as server, closing(Transport()) as transport:
+        opening = asyncio.ensure_future(ask(transport, server.origin))
+        await eventually(lambda: transport.connections_in_use == 1)
+        await asyncio.sleep(0.01)
+        (connection,) = transport._connections
+        connection.fail(TransportError("broken", "lost"))
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        del opening
+        gc.collect()
+    assert unseen == []
+
+
 async def test_discarding_closes_unless_complete() -> None:
     """`discard` ends an answer that is still coming, and spares the connection of one that has come."""
     async with peer(answering(HELLO, CHUNKED)) as server, closing(Transport()) as transport:
@@ -437,6 +471,26 @@ async def test_an_address_that_does_not_answer_delays_and_no_more() -> None:
                 assert 0.2 < time.monotonic() - begun < 2.0
 
 
+async def test_addresses_that_failed_are_looked_up_again() -> None:
+    """A name whose addresses cannot be reached is asked for again long before its entry is old."""
+    async with peer(answering(HELLO)) as server:
+        dead: Address = (socket.AF_INET, ("127.0.0.2", server.origin.port))
+        alive: Address = (socket.AF_INET, ("127.0.0.1", server.origin.port))
+        asked = 0
+
+        async def lookup(host: str, port: int) -> list[Address]:
+            nonlocal asked
+            asked += 1
+            return [dead] if asked == 1 else [alive]
+
+        async with closing(Transport(lookup=lookup)) as transport:
+            origin = Origin("http", "moved.example", server.origin.port)
+            for _ in range(2):  # the second one begins the look-up and does not wait for it
+                with pytest.raises(TransportError):
+                    await ask(transport, origin)
+            assert await body_of(await ask(transport, origin)) == b"hello"
+
+
 async def test_localhost_is_reached() -> None:
     """The system's own resolver is used when no other is given."""
     async with peer(answering(HELLO)) as server, closing(Transport()) as transport:
@@ -464,5 +518,7 @@ async def test_no_file_or_connection_is_left_behind() -> None:
                 waiting.cancel()
                 with contextlib.suppress(asyncio.CancelledError, TransportError):
                     (await waiting).discard()
+    del transport, server, waiting
     gc.collect()
     await eventually(lambda: descriptors() <= before)
+    assert not [thing for thing in gc.get_objects() if type(thing) is Connection]

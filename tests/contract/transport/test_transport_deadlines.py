@@ -90,11 +90,13 @@ async def test_a_stalled_body_ends_by_the_idle_deadline(relayed: bool) -> None:
     """Silence in the middle of an answer is idle_timeout, and the bytes before it are delivered."""
     transport = Transport(deadlines=Deadlines(idle_s=SHORT))
     async with peer(stall) as server, closing(transport):
+        begun = time.monotonic()
         response = await ask(transport, server.origin, first_byte_s=LONG)
         sink = Collected()
         with pytest.raises(TransportError) as caught:
             await collect(response, sink, relayed=relayed)
         assert (caught.value.kind, sink.data) == ("idle_timeout", b"hi")
+        assert SHORT - 0.01 <= time.monotonic() - begun < LONG / 2
         assert transport.connections_open == 0
 
 
@@ -153,8 +155,10 @@ async def test_the_idle_deadline_waits_for_a_slow_reader() -> None:
         await asyncio.sleep(3 * SHORT)
         assert not relaying.done()
         response.resume()
+        resumed = time.monotonic()
         with pytest.raises(TransportError) as caught:
             await relaying
+        assert SHORT - 0.01 <= time.monotonic() - resumed < LONG / 2
         assert caught.value.kind == "idle_timeout"
 
 

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from ccflare.errors import TransportError
-from ccflare.transport import Transport
-from ccflare.wire import OutgoingRequest
+from ccflare.transport import Response, Transport
+from ccflare.transport.connection import Connection
+from ccflare.transport.egress import Route
+from ccflare.transport.upload import SLICE_BYTES
+from ccflare.wire import Origin, OutgoingRequest
 from transport_peers import (
     DEADLINE_S,
     HELLO,
@@ -85,11 +89,13 @@ async def test_pieces_are_sent_as_they_come(announced: bool) -> None:
 async def test_a_length_that_lies_is_never_sent(pieces: tuple[bytes, ...], length: int) -> None:
     """A body in pieces that is not as long as announced is an error, and the server sees a broken request."""
     ended = asyncio.Event()
+    received = b""
 
     async def script(talk: Conversation) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            await talk.request()
-        await talk.gone()
+        nonlocal received
+        with contextlib.suppress(ConnectionError):
+            while data := await talk.reader.read(65536):
+                received += data
         ended.set()
 
     async with peer(script) as server, closing(Transport()) as transport:
@@ -98,6 +104,7 @@ async def test_a_length_that_lies_is_never_sent(pieces: tuple[bytes, ...], lengt
         assert caught.value.kind == "protocol_error"
         assert transport.connections_open == 0
         await asyncio.wait_for(ended.wait(), DEADLINE_S)
+        assert len(received.partition(b"\r\n\r\n")[2]) <= length
 
 
 async def test_what_the_iterator_raises_passes_through() -> None:
@@ -206,3 +213,102 @@ async def test_a_slow_server_slows_the_body_down() -> None:
         assert taken < 512
         go_on.set()
         assert await body_of(await opening) == b"00000064"
+
+
+class Lost(asyncio.Transport):
+    """A transport on a real socket that the loop does not read; full after every write."""
+
+    def __init__(self, own: socket.socket, connection: Connection) -> None:
+        super().__init__({"socket": own})
+        self.own = own
+        self.connection = connection
+        self.written: list[int] = []
+        connection.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(len(data))
+        self.connection.pause_writing()
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        self.own.close()
+
+
+class Nobody:
+    def released(self, connection: Connection) -> None:
+        raise AssertionError("a refused upload leaves no usable connection")
+
+    def lost(self, connection: Connection) -> None:
+        pass
+
+
+def uploading(own: socket.socket) -> tuple[Connection, Lost, "asyncio.Future[Response]"]:
+    own.setblocking(False)
+    loop = asyncio.get_running_loop()
+    connection = Connection(loop, Nobody(), Route(Origin("http", "a.example", 80), None))
+    wire = Lost(own, connection)
+    connection.idle_s = DEADLINE_S
+    body = bytes(3 * SLICE_BYTES)
+    at = loop.time() + DEADLINE_S
+    return connection, wire, connection.send(b"POST", b"head", body, first_byte_at=at, exchange_at=at)
+
+
+async def test_an_answer_that_a_reset_overtook_is_still_read() -> None:
+    """When writing fails before the loop has read, what lies in the socket is the answer."""
+    own, far = socket.socketpair()
+    connection, _, answer = uploading(own)
+    far.sendall(TOO_LARGE)
+    far.close()
+    connection.connection_lost(BrokenPipeError())
+    response = await answer
+    assert (response.status, response.body_sent, await body_of(response)) == (413, False, b"too big\n")
+    assert connection.closed
+
+
+async def test_a_loss_without_an_answer_is_an_error() -> None:
+    """When nothing lies in the socket the reset is what is reported."""
+    own, far = socket.socketpair()
+    connection, _, answer = uploading(own)
+    connection.connection_lost(ConnectionResetError())
+    with pytest.raises(TransportError) as caught:
+        await answer
+    assert (caught.value.kind, caught.value.reset) == ("broken", True)
+    far.close()
+
+
+async def test_a_large_body_waits_for_the_transport() -> None:
+    """Slices follow each other only when the transport has room, and nothing follows an answer."""
+    own, far = socket.socketpair()
+    connection, wire, answer = uploading(own)
+    assert wire.written == [4]
+    connection.resume_writing()
+    assert wire.written == [4, SLICE_BYTES]
+    connection.resume_writing()
+    assert wire.written == [4, SLICE_BYTES, SLICE_BYTES]
+    connection.data_received(TOO_LARGE)
+    connection.resume_writing()
+    assert wire.written == [4, SLICE_BYTES, SLICE_BYTES]
+    assert (await answer).status == 413
+    far.close()
+
+
+async def test_nothing_is_written_while_an_answer_waits_to_be_read() -> None:
+    """Slices hold back while the socket has something for us: a write could meet a reset and lose it."""
+    own, far = socket.socketpair()
+    connection, wire, answer = uploading(own)
+    far.sendall(b"H")
+    connection.resume_writing()
+    await asyncio.sleep(0)
+    assert wire.written == [4]
+    assert own.recv(1) == b"H"
+    await asyncio.sleep(0)
+    assert wire.written == [4, SLICE_BYTES]
+    connection.abort()
+    with pytest.raises(TransportError):
+        await answer
+    far.close()
