@@ -18,7 +18,7 @@ run: $(VENV)/run.stamp
 
 test: $(VENV)/dev.stamp $(VENV)-sdk0/stamp
 	@sh tests/install-programs.sh
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --quiet --cache-dir $(CACHE)/ruff .

@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 
 import msgspec
 import uvloop
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 import rawhttp
 from ccflare.gate import Gate
@@ -79,11 +77,9 @@ class Listener:
         self.ended: list[str] = []
         """How serving each request ended: `returned`, `cancelled`, or the name of an error."""
         self.defects: list[str] = []
-        self.state = ServerState()
         self.port = 0
-        self._bounds = bounds
-        self._app = app
         self.loop = LOOPS[loop_name]()
+        self.state = IngressSettings(self._serve, app, Gate(), self.loop, bounds)
         self.loop.set_exception_handler(lambda _loop, context: self.defects.append(str(context)))
         self._listening = threading.Event()
         self._stop: asyncio.Event | None = None
@@ -139,9 +135,7 @@ class Listener:
 
     async def _listen(self) -> None:
         self._stop = asyncio.Event()
-        config = Config(self._app, interface="asgi3", lifespan="off", ws="none", log_config=None)
-        shared = IngressSettings(config, self.state, self._serve, Gate(), self.loop, self._bounds)
-        server = await self.loop.create_server(shared.connection, "127.0.0.1", 0)
+        server = await self.loop.create_server(self.state.connection, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._stop.wait()

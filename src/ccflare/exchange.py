@@ -91,7 +91,7 @@ class OpenExchange:
             path=self.path[:MAX_PATH].decode("ascii", "backslashreplace"),
             account_id=self.account.id or None,
             status_code=self.status,
-            success=self.error is None and 200 <= self.status < 400,
+            success=self.error is None and 200 <= self.status < 300,
             error_message=self.error,
             response_time_ms=round((now - self.arrived_at) * 1000),
             first_byte_ms=None if first is None else round((first - self.arrived_at) * 1000),

@@ -42,7 +42,7 @@ from ccflare.relay import Relay
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.transport import Response, Transport
-from ccflare.wire import BaseUrl, Headers, Inbound, OutgoingRequest
+from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
 
 log = logging.getLogger("ccflare.Proxy")
 
@@ -82,7 +82,7 @@ class Proxy:
         self._monotonic = parts.clock.monotonic
         self._budget = RetryBudget()
         self._base_urls: dict[str, BaseUrl] = {}
-        self._kept_bytes = 0
+        self._bodies = ByteBudget(settings.body_buffers_bytes)
         self.settings = settings
         self.in_flight = 0
 
@@ -116,36 +116,26 @@ class Proxy:
             x.fail(message)
             self._answer(x, 400, answers.error("invalid_request_error", message))
             return
-        kept = await self._read(x)
-        try:
-            body = x.body if isinstance(x.body, bytes | bytearray) else None
-            seen = strategy.peek(x.path, x.inbound.headers, body)
-            x.ask = Ask(strategy.session_key(seen, x.inbound.client), seen.model)
-            x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
-            self._budget.deposit()
-            if not await self._try_accounts(x):
-                await self._exhausted(x)
-        finally:
-            self._kept_bytes -= kept
+        body = await self._read(x)
+        seen = strategy.peek(x.path, x.inbound.headers, body)
+        x.ask = Ask(strategy.session_key(seen, x.inbound.client), seen.model)
+        x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
+        self._budget.deposit()
+        if not await self._try_accounts(x):
+            await self._exhausted(x)
 
-    async def _read(self, x: OpenExchange) -> int:
-        """Read the request's body. Returns how many bytes of the common budget it holds."""
-        inbound, settings = x.inbound, self.settings
-        limit = max(0, min(settings.body_buffer_bytes, settings.body_buffers_bytes - self._kept_bytes))
-        kept = limit if inbound.length is None else min(limit, inbound.length)
-        self._kept_bytes += kept
-        try:
-            body = await inbound.read_body(limit)
-        except BaseException:
-            self._kept_bytes -= kept
-            raise
+    async def _read(self, x: OpenExchange) -> bytes | bytearray | None:
+        """Read the request's body; None when it is too long to be kept, and will be sent piece by piece."""
+        inbound = x.inbound
+        self._bodies.limit = self.settings.body_buffers_bytes
+        body = await inbound.read_body(self.settings.body_buffer_bytes, self._bodies)
         if body is None:
             x.body, x.body_length, x.repeatable = inbound.pieces(), inbound.length, False
         else:
             x.body, x.body_length = body, len(body)
         x.request_bytes = x.body_length or 0
         x.ready_at = self._monotonic()
-        return kept
+        return body
 
     # The loop.
 
@@ -243,9 +233,9 @@ class Proxy:
     async def _weigh(self, x: OpenExchange, attempt: _Attempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
         status, told = response.status, NOT_AN_ERROR
-        beginning = b""
         x.streamed = is_event_stream(response.headers)
-        if status >= 400 or x.streamed:
+        beginning = b"" if status >= 400 or x.streamed else response.ready()
+        if not beginning:
             try:
                 beginning, told = await self._look(x, response)
             except TransportError as error:
@@ -292,10 +282,17 @@ class Proxy:
         )
 
     async def _look(self, x: OpenExchange, response: Response) -> tuple[bytes, FirstEvent]:
-        """Read the beginning of an answer and the error it tells of; the time that takes is upstream's."""
+        """Wait for the beginning of an answer, and say which error it tells of; the time that takes is upstream's."""
         began = self._monotonic()
         try:
-            return await (read_error_body(response) if response.status >= 400 else read_first_event(response))
+            async with asyncio.timeout(max(0.0, x.first_byte_by - began)):
+                if x.streamed and response.status < 300:
+                    return await read_first_event(response)
+                if response.status >= 400:
+                    return await read_error_body(response)
+                return await response.read(), NOT_AN_ERROR
+        except TimeoutError:
+            raise TransportError("first_byte_timeout", "no first byte in time, only a head") from None
         finally:
             x.upstream_s += self._monotonic() - began
 
@@ -335,12 +332,13 @@ class Proxy:
         """Relay an answer to the client until its end, however that comes."""
         inbound, monotonic = x.inbound, self._monotonic
         x.account, x.status = attempt.account, response.status
-        if x.repeatable:
-            x.body = b""  # it will not be sent again
+        if x.repeatable:  # it will not be sent again
+            x.body = b""
+            inbound.release_body()
         if response.status < 300:
             _say(self._pool.served(x.ask, attempt.account.id, self._now_ms()))
         headers = end_to_end(response.headers) + attempt.added
-        headers.append((b"server-timing", b"ccflare;dur=%.2f" % x.take_time(monotonic())))
+        headers.append(self._timing(x))
         inbound.start(response.status, response.reason, headers, response.content_length)
         inbound.on_drain(response.resume)
         relay = Relay(inbound, monotonic)
@@ -362,7 +360,11 @@ class Proxy:
     def _answer(self, x: OpenExchange, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Give an answer of our own."""
         x.status, x.response_bytes, x.first_byte_at = status, len(body), self._monotonic()
-        answers.send(x.inbound, status, body, headers or [])
+        answers.send(x.inbound, status, body, [*(headers or ()), self._timing(x)])
+
+    def _timing(self, x: OpenExchange) -> tuple[bytes, bytes]:
+        """Return the header that tells how much of the time so far was ours."""
+        return b"server-timing", b"ccflare;dur=%.2f" % x.take_time(self._monotonic())
 
     async def _exhausted(self, x: OpenExchange) -> None:
         """Answer an exchange that no account could serve."""
@@ -392,7 +394,7 @@ class Proxy:
         x.account, x.status, x.response_bytes = held.account, held.status, len(held.body)
         x.fail(x.attempts[-1].reason or f"status {held.judged}")
         x.first_byte_at = self._monotonic()
-        x.inbound.start(held.status, held.reason, held.headers, len(held.body))
+        x.inbound.start(held.status, held.reason, [*held.headers, self._timing(x)], len(held.body))
         x.inbound.write(held.body)
         x.inbound.finish()
 

@@ -19,9 +19,7 @@ ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_@.+-]([A-Za-z0-9 _@.+-]{0,98}[A-Za-z0-9_@
 def check_account_name(name: str) -> str:
     """Return the name unchanged. Raises ValueError, in words for a person, when it cannot be one."""
     if not ACCOUNT_NAME.fullmatch(name):
-        raise ValueError(
-            "an account name has 1 to 100 letters, digits, spaces or -_@.+ and no space at its ends"
-        )
+        raise ValueError("an account name has 1 to 100 letters, digits, spaces or -_@.+ and no space at its ends")
     return name
 
 
@@ -170,13 +168,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 
 def new_id(now_ms: int, rng: random.Random) -> str:
     """Return a time-ordered UUID (version 7, RFC 9562 §5.7): rows made later sort later."""
-    value = (
-        (now_ms & 0xFFFFFFFFFFFF) << 80
-        | 0x7 << 76
-        | rng.getrandbits(12) << 64
-        | 0b10 << 62
-        | rng.getrandbits(62)
-    )
+    value = (now_ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | rng.getrandbits(12) << 64 | 0b10 << 62 | rng.getrandbits(62)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

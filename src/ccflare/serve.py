@@ -8,11 +8,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from ccflare import __version__, logs, upkeep
 from ccflare.app import App, build
@@ -137,28 +134,31 @@ async def _serve(
         app.journal.put_changes(changes.accounts, changes.bindings)
 
     app.journal.start()
-    state = ServerState()
-    config = Config(
-        app.asgi, interface="asgi3", lifespan="off", ws="none", log_config=None, proxy_headers=False,
-        server_header=False, access_log=False,
-    )  # fmt: skip
-    ingress = IngressSettings(config, state, app.proxy.serve, app.gate, loop)
+    ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop)
     servers = [await loop.create_server(ingress.connection, sock=sock) for sock in sockets]
     gc.collect()
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
     _announce(sockets)
     chores = [
-        asyncio.create_task(upkeep.watch_settings(loaded, flags, clock, apply)),
-        asyncio.create_task(upkeep.save_changes(save, clock)),
+        asyncio.create_task(_chore(upkeep.watch_settings(loaded, flags, clock, apply))),
+        asyncio.create_task(_chore(upkeep.save_changes(save, clock))),
     ]
     await stop.first.wait()
-    await _stop(app, state, servers, stop, app.proxy.settings.shutdown_timeout_ms / 1000)
+    await _stop(app, ingress, servers, stop, app.proxy.settings.shutdown_timeout_ms / 1000)
     for chore in chores:
         chore.cancel()
     await asyncio.gather(*chores, return_exceptions=True)
     save()
     await app.journal.close(FLUSH_S)
     log.info("Stopped")
+
+
+async def _chore(work: Coroutine[None, None, None]) -> None:
+    """Run a chore; a defect in one is told and ends only that one."""
+    try:
+        await work
+    except Exception:
+        log.exception("A chore ended by a defect")
 
 
 def _remember(app: App, store: Store, now_ms: int) -> None:
@@ -193,21 +193,21 @@ def _stop_signals(loop: asyncio.AbstractEventLoop) -> _Stop:
 
 
 async def _stop(
-    app: App, state: ServerState, servers: Sequence[asyncio.Server], stop: _Stop, limit_s: float
+    app: App, ingress: IngressSettings, servers: Sequence[asyncio.Server], stop: _Stop, limit_s: float
 ) -> None:
     """Accept nothing more, let running exchanges finish within the limit, then cancel what is left."""
     for server in servers:
         server.close()
-    for connection in tuple(state.connections):
+    for connection in tuple(ingress.connections):
         connection.shutdown()
-    if state.tasks:
-        log.info("Stopping: %d requests are still running", len(state.tasks))
-    gentle = asyncio.ensure_future(_finished(state))
+    if ingress.tasks:
+        log.info("Stopping: %d requests are still running", len(ingress.tasks))
+    gentle = asyncio.ensure_future(_finished(ingress))
     at_once = asyncio.ensure_future(stop.second.wait())
     await asyncio.wait((gentle, at_once), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
     gentle.cancel()
     at_once.cancel()
-    running = tuple(state.tasks)
+    running = tuple(ingress.tasks)
     if running:
         log.warning("Stopping: %d requests are cut off", len(running))
     for task in running:
@@ -216,9 +216,9 @@ async def _stop(
     await app.transport.aclose()
 
 
-async def _finished(state: ServerState) -> None:
+async def _finished(ingress: IngressSettings) -> None:
     """Wait until no request runs and every answer has left."""
-    while state.tasks:
-        await asyncio.wait(tuple(state.tasks))
-    while state.connections:
+    while ingress.tasks:
+        await asyncio.wait(tuple(ingress.tasks))
+    while ingress.connections:  # noqa: ASYNC110  # a stop may be 20 ms late; an event would cost every connection
         await asyncio.sleep(0.02)

@@ -170,9 +170,7 @@ def headroom_bucket(headroom: float | None) -> int:
     return 1 if headroom >= LITTLE else 2
 
 
-def order(
-    candidates: Iterable[C], bound_account_id: str | None = None, *, key: Callable[[Any], Any] = rank
-) -> list[C]:
+def order(candidates: Iterable[C], bound_account_id: str | None = None, *, key: Callable[[Any], Any] = rank) -> list[C]:
     """Return candidates in the order in which they are to be tried: the bound one, then by their rank."""
     ordered = sorted(candidates, key=key)
     for index, candidate in enumerate(ordered):

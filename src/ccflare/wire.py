@@ -106,6 +106,28 @@ class Sink(Protocol):
         ...
 
 
+class ByteBudget:
+    """How many bytes may be held at once, all holders together."""
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        """May be changed at any time; what is held already stays."""
+        self.held = 0
+
+    def take(self, size: int) -> bool:
+        """Count bytes as held; False, and nothing counted, when that were too many."""
+        if self.held + size > self.limit:
+            return False
+        self.held += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Count bytes as not held any more."""
+        self.held -= size
+
+
 class Inbound(Protocol):
     """One client request and the way to answer it. Exactly one of `finish` and `abort` ends an answer.
 
@@ -125,8 +147,15 @@ class Inbound(Protocol):
     """What `Content-Length` says of the body; None when it is not said."""
     gone: bool
 
-    async def read_body(self, limit: int) -> bytes | bytearray | None:
-        """Return the whole body, or None when it is longer than `limit` bytes: then read `pieces`."""
+    async def read_body(self, limit: int, budget: ByteBudget | None = None) -> bytes | bytearray | None:
+        """Return the whole body; None when it is longer than `limit` bytes or `budget` has no more: then read `pieces`.
+
+        What is taken of the budget is given back by `release_body`, and at the latest with the end of the answer.
+        """
+        ...
+
+    def release_body(self) -> None:
+        """Say that the body is not held any more."""
         ...
 
     def pieces(self) -> AsyncIterator[bytes]:

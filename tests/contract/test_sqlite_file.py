@@ -60,9 +60,7 @@ def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
         assert list(threads.map(start, range(8))) == [0] * 8
 
 
-def test_an_interrupted_migration_leaves_an_empty_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_migration_leaves_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails half-way changes nothing, and the next start completes it."""
     broken = tmp_path / "migrations"
     broken.mkdir()
@@ -137,14 +135,14 @@ def test_something_else_is_not_a_database(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("CREATE TABLE accounts (id); CREATE TABLE requests (id);", "original ccflare program"),
+        ("CREATE TABLE accounts (id); CREATE TABLE requests (id);", "another program"),
         ("CREATE TABLE notes (id);", "another program"),
         ("PRAGMA user_version = 1;", "another program"),
         ("PRAGMA application_id = 0x63636661; PRAGMA user_version = 99;", "newer ccflare"),
     ],
 )
 def test_databases_that_are_not_ours_to_change(tmp_path: Path, script: str, message: str) -> None:
-    """Another program's, the original's and a newer ccflare's file are named, refused and left untouched."""
+    """Another program's and a newer ccflare's file are named, refused and left untouched."""
     file = tmp_path / "ccflare.db"
     with sqlite3.connect(file) as db:
         db.executescript(script)

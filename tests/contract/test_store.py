@@ -136,9 +136,7 @@ def test_pausing_and_resuming(store: Store) -> None:
     assert store.accounts() == [active]
 
 
-@pytest.mark.parametrize(
-    "change", [AccountChange(base_url="http://y"), AccountChange(auth_failed_reason=None)]
-)
+@pytest.mark.parametrize("change", [AccountChange(base_url="http://y"), AccountChange(auth_failed_reason=None)])
 def test_a_refused_credential_gets_a_new_chance(store: Store, change: AccountChange) -> None:
     """A new address, or the operator's word, clears the mark of a refused credential."""
     made = add(store, "a")
@@ -203,9 +201,7 @@ def test_an_unreadable_credential_hurts_only_its_account(store: Store, db: sqlit
 def test_an_exchange_is_a_row_with_the_columns_users_query(store: Store, db: sqlite3.Connection) -> None:
     """Status, account, timings and attempts land under the documented names; the unknown is NULL."""
     attempts = (Attempt("id-a", "next", 429, 5, 0, "limit"), Attempt("id-b", "deliver", 200, 7))
-    store.write(
-        Batch(exchanges=[exchange(1, "id-b", attempts=attempts, model="m", own_ms=0.4, streamed=True)])
-    )
+    store.write(Batch(exchanges=[exchange(1, "id-b", attempts=attempts, model="m", own_ms=0.4, streamed=True)]))
     db.row_factory = sqlite3.Row
     row = db.execute("SELECT * FROM requests").fetchone()
     assert (row["timestamp"], row["account_used"], row["status_code"], row["success"]) == (
@@ -222,9 +218,7 @@ def test_an_exchange_is_a_row_with_the_columns_users_query(store: Store, db: sql
 def test_exchanges_come_back_in_order(store: Store) -> None:
     """The history is read in pages by id, each exchange as it was recorded."""
     attempts = (Attempt("id-a", "next", 429, 5, 0, "limit"), Attempt("id-b", "deliver", 200, 7))
-    made = [
-        exchange(n, attempts=attempts, streamed=True, own_ms=0.5, session="s", client="c") for n in range(5)
-    ]
+    made = [exchange(n, attempts=attempts, streamed=True, own_ms=0.5, session="s", client="c") for n in range(5)]
     store.write(Batch(exchanges=made))
     assert store.exchanges(at_most=3) == made[:3]
     assert store.exchanges(after=made[2].id) == made[3:]

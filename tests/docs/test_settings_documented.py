@@ -18,9 +18,7 @@ GUIDE_VARIABLES = (
 
 def test_the_page_is_written_from_the_table() -> None:
     """docs/settings.md equals what the table gives now."""
-    assert PAGE.read_text(encoding="utf-8") == settings_page(), (
-        "run: python -m ccflare.settings > docs/settings.md"
-    )
+    assert PAGE.read_text(encoding="utf-8") == settings_page(), "run: python -m ccflare.settings > docs/settings.md"
 
 
 @pytest.mark.parametrize("variable", GUIDE_VARIABLES)

@@ -147,9 +147,7 @@ def test_a_key_is_asked_for_on_a_terminal(
         (["--api-key", "-", "--base-url", "ftp://x"], KEY, "must look like https://"),
     ],
 )
-def test_what_cannot_be_added(
-    run: Run, store: Store, options: Sequence[str], stdin: str, message: str
-) -> None:
+def test_what_cannot_be_added(run: Run, store: Store, options: Sequence[str], stdin: str, message: str) -> None:
     """Each refusal is one line that says why, never shows the key, and adds nothing."""
     said = run("--add-account", "a", *options, stdin=stdin)
     assert said.status == 1
@@ -200,9 +198,7 @@ def test_the_list_shows_every_state_with_its_reason(run: Run, store: Store) -> N
     assert (row["rate_limit_status"], row["rate_limit_reset"]) == ("rejected", "2096-10-02T07:06:40Z")
     assert (row["requests"], row["session"], row["kind"], row["expires_at"]) == (1, 1, "api_key", None)
     head, *lines = run("accounts", "list").out.splitlines()
-    columns = (
-        "name provider kind state priority expires_at rate_limit_status rate_limit_reset requests session"
-    )
+    columns = "name provider kind state priority expires_at rate_limit_status rate_limit_reset requests session"
     assert head.split() == [*columns.split(), "reason"]
     line = next(line for line in lines if line.startswith("limited"))
     shown = "limited anthropic api_key rate_limited 0 - rejected 2096-10-02T07:06:40Z 1 1 live 5h window"
@@ -308,9 +304,7 @@ def test_resetting_counters_keeps_the_history(run: Run, store: Store, command: S
 # Settings and the server.
 
 
-def test_every_setting_is_shown_with_its_origin(
-    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_setting_is_shown_with_its_origin(run: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`config` says what is in force and who says so, as a table and as JSON, and makes no file."""
     monkeypatch.setenv("PORT", "1234")
     rows = {row["name"]: row for row in json.loads(run("config", "--json").out)}
@@ -340,9 +334,7 @@ def test_a_bad_variable_ends_the_command(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("command", [["--serve", "--port", "0"], ["serve", "--port", "0"]])
-def test_serving_hands_the_flags_over(
-    run: Run, monkeypatch: pytest.MonkeyPatch, command: Sequence[str]
-) -> None:
+def test_serving_hands_the_flags_over(run: Run, monkeypatch: pytest.MonkeyPatch, command: Sequence[str]) -> None:
     """Both spellings start the server with the port that was given, and end with its status."""
     seen: list[tuple[Any, Mapping[str, object]]] = []
 

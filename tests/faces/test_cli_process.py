@@ -141,9 +141,7 @@ def test_an_empty_home(environ: dict[str, str]) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-@pytest.mark.parametrize(
-    ("arguments", "status"), [(["--list"], 0), (["--remove", "nobody"], 1), (["--frobnicate"], 2)]
-)
+@pytest.mark.parametrize(("arguments", "status"), [(["--list"], 0), (["--remove", "nobody"], 1), (["--frobnicate"], 2)])
 def test_exit_codes(environ: dict[str, str], arguments: list[str], status: int) -> None:
     """Success, failure and a wrong call are told apart, each with one line on stderr."""
     done = subprocess.run(
@@ -155,9 +153,7 @@ def test_exit_codes(environ: dict[str, str], arguments: list[str], status: int) 
 
 def test_a_reader_that_has_gone_is_no_error(environ: dict[str, str]) -> None:
     """`ccflare --help | true` complains to nobody."""
-    with subprocess.Popen(
-        [*PROGRAM, "--help"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([*PROGRAM, "--help"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

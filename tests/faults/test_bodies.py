@@ -5,6 +5,7 @@ import hashlib
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import brotli
@@ -129,16 +130,15 @@ def test_unfinished_uploads_take_nothing_from_others(framing: str, server: Serve
     upstream.faults(alpha="529")
     name, value = framing.split(": ")
     head = rawhttp.request_bytes("POST", "/v1/messages", [*client_headers(), (name, value)])
-    waiting = [rawhttp.Connection(server.port) for _ in range(16)]
-    for connection in waiting:
-        connection.send(head + b"1\r\n{\r\n")
-    eventually(lambda: server.health()["in_flight"] == 16)
-    assert ask(server.port, messages()).status == 200
-    row = server.home.rows_when(1)[0]
+    with ExitStack() as waiting:
+        for _ in range(16):
+            connection = waiting.enter_context(rawhttp.Connection(server.port))
+            connection.send(head + b"1\r\n{\r\n")
+        eventually(lambda: server.health()["in_flight"] == 16)
+        assert ask(server.port, messages()).status == 200
+        row = server.home.rows_when(1)[0]
     assert row["model"] == MODEL
     assert attempts_of(server.home, row).endswith("beta deliver 200")
-    for connection in waiting:
-        connection.close()
 
 
 @pytest.mark.parametrize("length", [0, 1, 5000, 3 * MIB])

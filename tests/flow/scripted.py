@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
+
 from ccflare.credentials import Keyring
 from ccflare.errors import TransportError
 from ccflare.pool import Pool
@@ -15,7 +16,7 @@ from ccflare.proxy import Parts, Proxy
 from ccflare.records import Account, Credentials, Exchange, Secret
 from ccflare.settings import Settings
 from ccflare.transport import Response, Transport
-from ccflare.wire import Headers, OutgoingRequest, Origin, Sink
+from ccflare.wire import ByteBudget, Headers, Origin, OutgoingRequest, Sink
 
 NOW = 1_700_000_000.0
 MESSAGE = b'{"id":"msg_1","type":"message","usage":{"input_tokens":1,"output_tokens":1}}'
@@ -79,6 +80,9 @@ class ScriptedResponse:
         self.resumed = 0
         self._answer = answer
         self._left = [answer.body[:7], answer.body[7:]]
+
+    def ready(self) -> bytes:
+        return b""
 
     async def read(self) -> bytes:
         await asyncio.sleep(0)
@@ -171,11 +175,20 @@ class Client:
         self.answer = bytearray()
         self.ended: str | None = None
         self.started = asyncio.Event()
+        self._budget: ByteBudget | None = None
         self._body, self._too_long = body, too_long
 
-    async def read_body(self, limit: int) -> bytes | bytearray | None:
+    async def read_body(self, limit: int, budget: ByteBudget | None = None) -> bytes | bytearray | None:
         await asyncio.sleep(0)
-        return None if self._too_long or len(self._body) > limit else self._body
+        if self._too_long or len(self._body) > limit or (budget and not budget.take(len(self._body))):
+            return None
+        self._budget = budget
+        return self._body
+
+    def release_body(self) -> None:
+        if self._budget is not None:
+            self._budget.give(len(self._body))
+            self._budget = None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         yield self._body[:3]
@@ -254,6 +267,5 @@ class World:
     def assert_quiet(self) -> None:
         """Nothing is left: no exchange, no account in flight, no answer undiscarded."""
         assert self.proxy.in_flight == 0
-        assert self.proxy._kept_bytes == 0
         assert all(standing.in_flight == 0 for standing in self.pool.states(self.now_ms))
         assert all(response.discarded for response in self.transport.responses)

@@ -61,7 +61,7 @@ USAGES = st.fixed_dictionaries(
         "cache_creation_input_tokens": COUNTS,
         "cache_creation": st.fixed_dictionaries({"ephemeral_5m_input_tokens": COUNTS}),
         "server_tool_use": st.fixed_dictionaries({"web_search_requests": COUNTS}),
-        "speed": st.none() | st.text(max_size=5),
+        "speed": st.none() | st.sampled_from(["fast", "standard", "é"]),
     },
 )
 TEXTS = st.text(max_size=20).map(delta)

@@ -86,9 +86,7 @@ class PoolMachine(RuleBasedStateMachine):
     def set_aside(self, name: str, delay: int | None, ask: Ask, family: bool) -> None:
         model = "opus" if family else ask.model
         until_ms = None if delay is None else self.now_ms + delay
-        others = [
-            m for m in MODELS if m != model and not (family and m is not None and "opus" in m.split("-"))
-        ]
+        others = [m for m in MODELS if m != model and not (family and m is not None and "opus" in m.split("-"))]
         before = {other: self.usable(name, other) for other in others}
         was_limited_ms = self.limited_until(name)
         self.pool.apply(name, SetAside(model, until_ms, "r", family=family), ask, self.now_ms)
@@ -133,9 +131,7 @@ class PoolMachine(RuleBasedStateMachine):
         for account in self.pool.take_changes().accounts:
             assert account.id in self.stored
             stored = self.stored[account.id]
-            self.stored[account.id] = msgspec.structs.replace(
-                account, paused=stored.paused, priority=stored.priority
-            )
+            self.stored[account.id] = msgspec.structs.replace(account, paused=stored.paused, priority=stored.priority)
 
     # What must hold.
 

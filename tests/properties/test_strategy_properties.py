@@ -10,11 +10,7 @@ from ccflare.strategy import first, order, peek, session_key
 
 JSON: st.SearchStrategy[object] = st.sampled_from(
     [None, True, 7, "", "text", [], ["x"], {}, {"user_id": "u"}, {"user_id": 1}, {"user_id": "{"}, [[]], [{}]]
-    + [
-        [{"role": role, "content": content}]
-        for role in ("user", "x", 1)
-        for content in ("hi", [], [{"text": 5}], 5)
-    ]
+    + [[{"role": role, "content": content}] for role in ("user", "x", 1) for content in ("hi", [], [{"text": 5}], 5)]
 )
 FIELDS = st.sampled_from(["model", "stream", "metadata", "system", "tools", "messages"])
 HEADERS = st.lists(

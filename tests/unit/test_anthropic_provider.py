@@ -186,9 +186,7 @@ def outcome(status: int, message: str, **fields: object) -> Outcome:
 
 
 CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
-LIMITS = (
-    "You have reached your specified API usage limits. You will regain access on 2027-02-01 at 00:00 UTC."
-)
+LIMITS = "You have reached your specified API usage limits. You will regain access on 2027-02-01 at 00:00 UTC."
 EXTRA = "Third-party apps now draw from your extra usage, not your plan limits."
 REVOKED = "OAuth token has been revoked. Please obtain a new token."
 NOT_ALLOWED = "OAuth authentication is currently not allowed for this organization."
@@ -254,9 +252,7 @@ def test_revoked_oauth_token_is_refreshed_once() -> None:
 
 def test_error_bodies_are_read() -> None:
     """Type, message and code come out of the API's error shape."""
-    body = (
-        b'{"type":"error","error":{"type":"t","message":"m","details":{"error_code":"c"}},"request_id":"r"}'
-    )
+    body = b'{"type":"error","error":{"type":"t","message":"m","details":{"error_code":"c"}},"request_id":"r"}'
     assert CLAUDE.read_error(body) == ("t", "m", "c")
     assert CLAUDE.read_error(b"<html>Bad gateway") == (None, None, None)
 

@@ -238,9 +238,7 @@ CASES = [
     Case("200 paid overage", outcome(200, *FIVE_HOURS, (UNIFIED + b"overage-in-use", b"true")), "deliver"),
     Case(
         "200 rejected for one model",
-        outcome(
-            200, *unified(status="rejected", reset=NOW_S + 60), *OPEN_WINDOWS, (CLAIM, b"seven_day_opus")
-        ),
+        outcome(200, *unified(status="rejected", reset=NOW_S + 60), *OPEN_WINDOWS, (CLAIM, b"seven_day_opus")),
         "deliver",
         SetAside("opus", NOW + 60_000, "", family=True),
     ),
@@ -277,9 +275,7 @@ CASES = [
         "429 opus window, account open",
         outcome(
             429,
-            *unified(
-                status="rejected", reset=NOW_S + 9, w7d_opus__status="rejected", w7d_opus__reset=NOW_S + 99
-            ),
+            *unified(status="rejected", reset=NOW_S + 9, w7d_opus__status="rejected", w7d_opus__reset=NOW_S + 99),
             *OPEN_WINDOWS,
             (CLAIM, b"seven_day_opus"),
         ),
@@ -332,9 +328,7 @@ CASES = [
         "next",
         LimitAccount(NOW + 30_000, ""),
     ),
-    Case(
-        "429 only retry-after", outcome(429, (b"retry-after", b"30")), "next", LimitAccount(NOW + 30_000, "")
-    ),
+    Case("429 only retry-after", outcome(429, (b"retry-after", b"30")), "next", LimitAccount(NOW + 30_000, "")),
     Case(
         "429 concurrency",
         outcome(
@@ -389,9 +383,7 @@ def test_status_words(word: str) -> None:
 
 
 ACCOUNT_ERRORS = (
-    AccountError(
-        frozenset({400, 429}), "money", "no credit", words=("credit balance",), codes=frozenset({"spent"})
-    ),
+    AccountError(frozenset({400, 429}), "money", "no credit", words=("credit balance",), codes=frozenset({"spent"})),
     AccountError(frozenset({400}), "shape", "extra usage", words=("extra usage",)),
     AccountError(frozenset({403}), "credential", "revoked", words=("revoked",), types=frozenset({"gone"})),
 )
@@ -420,9 +412,7 @@ def test_account_errors_come_first(broken: Outcome, action: str, effect: type) -
 
 def test_reasons_are_short_and_carry_no_upstream_text() -> None:
     """A reason is made of our words and cleaned tokens, never of upstream's message."""
-    verdict = judge(
-        outcome(401, error_type="x\r\n" + "y" * 500, error_message="sk-ant-secret is bad", error_code=None)
-    )
+    verdict = judge(outcome(401, error_type="x\r\n" + "y" * 500, error_message="sk-ant-secret is bad", error_code=None))
     assert len(verdict.reason) <= 120
     assert "sk-ant" not in verdict.reason
     assert verdict.reason.isprintable()
@@ -487,9 +477,7 @@ def test_pause_that_upstream_asked_for() -> None:
     assert backoff_ms(0, delay_ms=1, factor=2, rng=rng, retry_after_ms=10**9) == 60_000
 
 
-@pytest.mark.parametrize(
-    ("delay_ms", "factor"), [(0, 2.0), (-5, 2.0), (1000, -1.0), (1000, 1e308), (10**9, 10)]
-)
+@pytest.mark.parametrize(("delay_ms", "factor"), [(0, 2.0), (-5, 2.0), (1000, -1.0), (1000, 1e308), (10**9, 10)])
 def test_odd_settings_give_a_pause_within_bounds(delay_ms: int, factor: float) -> None:
     """No setting makes a pause negative, endless or an error."""
     for index in (0, 1, 5, 5000):

@@ -47,9 +47,7 @@ def test_two_writers_share_one_file_through_a_rotation(tmp_path: Path) -> None:
     one.close()
     two.close()
 
-    assert [
-        len(path.read_text().splitlines()) for path in (tmp_path / "app.log.1", tmp_path / "app.log")
-    ] == [10, 2]
+    assert [len(path.read_text().splitlines()) for path in (tmp_path / "app.log.1", tmp_path / "app.log")] == [10, 2]
 
 
 def foreign(path: Path) -> None:

@@ -111,9 +111,7 @@ def test_a_json_line_carries_what_the_call_adds(start: Start) -> None:
     """Every line is one object with ts, level, component, message and the call's extra fields."""
     log = start(line_format="json")
 
-    logs.logger("Proxy").warning(
-        "slow: %s", "é\n", extra={"account": "a", "ms": 3, "path": Path("/x"), "ts": "mine"}
-    )
+    logs.logger("Proxy").warning("slow: %s", "é\n", extra={"account": "a", "ms": 3, "path": Path("/x"), "ts": "mine"})
 
     line = json.loads(written(log)[0])
     assert line.pop("ts") != "mine"
@@ -168,9 +166,7 @@ def test_nothing_forges_a_line_or_commands_a_terminal(start: Start, line_format:
         ("via http://user:p@hunter2@proxy", "hunter2"),
     ],
 )
-def test_a_credential_that_slips_through_is_masked(
-    start: Start, line_format: str, text: str, secret: str
-) -> None:
+def test_a_credential_that_slips_through_is_masked(start: Start, line_format: str, text: str, secret: str) -> None:
     """Keys, tokens and URL passwords are masked in messages, arguments, extra fields and exceptions."""
     log = start(line_format=line_format, debug=True)
     logger = logs.logger("Proxy")
@@ -302,9 +298,7 @@ def test_other_packages_warnings_are_in_the_log(start: Start) -> None:
     logging.getLogger("asyncio").error("Task exception was never retrieved")
     logging.getLogger("asyncio").info("chatter")
 
-    assert [line.split("] ", 1)[1] for line in written(log)] == [
-        "ERROR: [asyncio] Task exception was never retrieved"
-    ]
+    assert [line.split("] ", 1)[1] for line in written(log)] == ["ERROR: [asyncio] Task exception was never retrieved"]
 
 
 def test_closing_leaves_logging_as_it_was(start: Start) -> None:
@@ -337,17 +331,13 @@ def test_closing_writes_everything(start: Start) -> None:
 
     assert log.close()
 
-    assert [line.rsplit(" ")[-1] for line in log.path.read_text().splitlines()] == [
-        str(n) for n in range(3000)
-    ]
+    assert [line.rsplit(" ")[-1] for line in log.path.read_text().splitlines()] == [str(n) for n in range(3000)]
 
 
 def test_closing_writes_what_came_after_the_threads_last_look(start: Start) -> None:
     """A record that arrives while the writer's thread ends is not left in the queue."""
     log = start()
-    log._queue.append(
-        logging.makeLogRecord({"name": "ccflare.Proxy", "msg": "late", "levelno": logging.INFO})
-    )
+    log._queue.append(logging.makeLogRecord({"name": "ccflare.Proxy", "msg": "late", "levelno": logging.INFO}))
 
     assert log.close()
 

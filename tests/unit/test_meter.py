@@ -139,6 +139,7 @@ def test_streams_that_end_badly(pieces: list[bytes], failure: str | None, output
         ([message_delta({"output_tokens": 1 << 70})], "output_tokens is not a count"),
         ([message_delta({"cache_creation": 5})], "cache_creation is not an object"),
         ([message_delta({"speed": "x" * 300})], "speed is not a name"),
+        ([message_delta({"speed": "fast\x1b[2J"})], "speed is not a name"),
         ([start(model=7)], "model is not a name"),
     ],
 )

@@ -67,9 +67,7 @@ def test_each_source_overrides_the_weaker_ones(environ: dict[str, str], tmp_path
         6,
         5,
     )
-    assert [
-        str(loaded.origins[name]) for name in ("port", "retry_attempts", "retry_delay_ms", "retry_backoff")
-    ] == [
+    assert [str(loaded.origins[name]) for name in ("port", "retry_attempts", "retry_delay_ms", "retry_backoff")] == [
         "flag --port",
         "environment RETRY_ATTEMPTS",
         f"file {path}",
@@ -145,9 +143,7 @@ def test_the_original_spelling_of_a_variable_comes_first(environ: dict[str, str]
     assert (settings.debug, settings.https_proxy) == (False, "http://lower")
 
 
-def test_an_empty_variable_is_not_set_but_switches_a_proxy_off(
-    tmp_path: Path, environ: dict[str, str]
-) -> None:
+def test_an_empty_variable_is_not_set_but_switches_a_proxy_off(tmp_path: Path, environ: dict[str, str]) -> None:
     """`PORT=` leaves the file's port, while `HTTPS_PROXY=` takes the file's proxy away."""
     write(tmp_path, '{"port": 1001, "https_proxy": "http://proxy"}')
 
@@ -240,9 +236,7 @@ def test_relative_paths_start_where_they_are_written(
     [("PORT", "eighty"), ("PORT", "8_080"), ("PORT", "9" * 30), ("PORT", "1e3"), ("RETRY_BACKOFF", "nan"),
      ("RETRY_BACKOFF", "1_0"), ("CCFLARE_DEBUG", "maybe"), ("LOG_LEVEL", "TRACE")],
 )  # fmt: skip
-def test_a_bad_variable_stops_the_program_in_one_line(
-    environ: dict[str, str], variable: str, text: str
-) -> None:
+def test_a_bad_variable_stops_the_program_in_one_line(environ: dict[str, str], variable: str, text: str) -> None:
     """A value somebody has just set is not silently replaced; the line names the variable and the value."""
     with pytest.raises(InvalidSetting) as caught:
         load({}, environ | {variable: text}, create=False)
@@ -255,9 +249,7 @@ def test_a_bad_variable_stops_the_program_in_one_line(
 def test_a_bad_flag_stops_the_program(environ: dict[str, str]) -> None:
     """A flag's value is checked like every other, as text or as a value."""
     for value in ("x", 70000, True):
-        with pytest.raises(
-            InvalidSetting, match=r"^port: .* is not a whole number from 0 to 65535 \(flag --port\)$"
-        ):
+        with pytest.raises(InvalidSetting, match=r"^port: .* is not a whole number from 0 to 65535 \(flag --port\)$"):
             load({"port": value}, environ, create=False)
     with pytest.raises(InvalidSetting, match="not a setting, but port is"):
         load({"prot": 1}, environ, create=False)
@@ -349,9 +341,7 @@ def test_other_machines_are_let_in_on_demand_only(environ: dict[str, str], tmp_p
     ("host", "addresses"),
     [("localhost", ("127.0.0.1", "::1")), ("127.0.0.2", ("127.0.0.2",)), ("[::1]", ("::1",))],
 )
-def test_this_machines_addresses_need_nothing(
-    environ: dict[str, str], host: str, addresses: tuple[str, ...]
-) -> None:
+def test_this_machines_addresses_need_nothing(environ: dict[str, str], host: str, addresses: tuple[str, ...]) -> None:
     """Loopback addresses are allowed in every spelling."""
     assert load({}, environ | {"CCFLARE_HOST": host}, create=False).settings.addresses == addresses
 
@@ -359,9 +349,7 @@ def test_this_machines_addresses_need_nothing(
 # Secrets
 
 
-@pytest.mark.parametrize(
-    "url", ["http://user:hunter2@proxy:1", "user:hunter2@proxy:1", "http://u:p@hunter2@proxy"]
-)
+@pytest.mark.parametrize("url", ["http://user:hunter2@proxy:1", "user:hunter2@proxy:1", "http://u:p@hunter2@proxy"])
 def test_a_proxys_password_is_never_shown(environ: dict[str, str], url: str) -> None:
     """The password is kept for use and absent from everything that shows settings."""
     loaded = load({}, environ | {"HTTPS_PROXY": url}, create=False)
@@ -396,9 +384,7 @@ def test_a_refused_password_is_not_shown_either(tmp_path: Path, name: str, value
 def test_changed_splits_live_from_restart(environ: dict[str, str]) -> None:
     """A second load tells what a running server can take over and what has to wait."""
     old = load({}, environ, create=False).settings
-    new = load(
-        {}, environ | {"RETRY_ATTEMPTS": "1", "PORT": "1", "LOG_LEVEL": "DEBUG"}, create=False
-    ).settings
+    new = load({}, environ | {"RETRY_ATTEMPTS": "1", "PORT": "1", "LOG_LEVEL": "DEBUG"}, create=False).settings
 
     changes = changed(old, new)
 

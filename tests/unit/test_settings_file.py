@@ -207,9 +207,9 @@ def test_a_bad_value_in_the_file_is_one_line_and_the_default_counts(
     assert line.isprintable()
     assert loaded.problems[0].key == name
     assert str(loaded.origins[name]) == "default"
-    assert getattr(loaded.settings, name) == getattr(
-        load({}, {"HOME": "/nowhere"}, create=False).settings, name
-    ) or (name == "db_path")
+    assert getattr(loaded.settings, name) == getattr(load({}, {"HOME": "/nowhere"}, create=False).settings, name) or (
+        name == "db_path"
+    )
     assert loaded.settings.max_exchanges == 17
 
 

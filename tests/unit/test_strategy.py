@@ -89,9 +89,7 @@ def test_session_in_metadata() -> None:
     assert key(request(metadata={"user_id": f"user_0a1b_account__session_{UUID}"})) == expected
 
 
-@pytest.mark.parametrize(
-    "user_id", ["an-apps-user", '{"session_id": 5}', "{broken", '{"session_id": ""}', "é"]
-)
+@pytest.mark.parametrize("user_id", ["an-apps-user", '{"session_id": 5}', "{broken", '{"session_id": ""}', "é"])
 def test_whole_user_id(user_id: str) -> None:
     """A user id of another form is the session as a whole."""
     seen = peek(b"/v1/messages", [], request(metadata={"user_id": user_id}))
@@ -151,9 +149,7 @@ def test_fingerprint_survives_a_moving_breakpoint() -> None:
     """The first message is the same as a string, as a block, and with or without a cache breakpoint."""
     block = {"type": "text", "text": "hi"}
     marked = {**block, "cache_control": {"type": "ephemeral"}}
-    keys = {
-        key(request(messages=[{"role": "user", "content": content}])) for content in ("hi", [block], [marked])
-    }
+    keys = {key(request(messages=[{"role": "user", "content": content}])) for content in ("hi", [block], [marked])}
     assert len(keys) == 1
 
 
@@ -225,9 +221,7 @@ def test_bound_account_comes_first() -> None:
     assert first([]) is None
 
 
-@pytest.mark.parametrize(
-    ("headroom", "bucket"), [(None, 0), (1.0, 0), (0.2, 0), (0.19, 1), (0.05, 1), (0.0, 2)]
-)
+@pytest.mark.parametrize(("headroom", "bucket"), [(None, 0), (1.0, 0), (0.2, 0), (0.19, 1), (0.05, 1), (0.0, 2)])
 def test_headroom_buckets(headroom: float | None, bucket: int) -> None:
     """Accounts with plenty left, or of which nothing is known, are equal."""
     assert headroom_bucket(headroom) == bucket

@@ -36,10 +36,9 @@ async def _probe(_request: Request) -> Response:
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JsonResponse(
-        {"error": error.detail}, status_code=error.status_code, headers=dict(error.headers or {})
-    )
+    if not isinstance(error, HTTPException):
+        raise error
+    return JsonResponse({"error": error.detail}, status_code=error.status_code, headers=dict(error.headers or {}))
 
 
 async def _defect(_request: Request, _error: Exception) -> Response:

@@ -28,9 +28,7 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None
     "serve": (("port",), lambda given: server.run_server(given["port"])),
     "add_account": (
         _ADD_OPTIONS,
-        lambda given: accounts.add_account(
-            given["add_account"], **{name: given[name] for name in _ADD_OPTIONS}
-        ),
+        lambda given: accounts.add_account(given["add_account"], **{name: given[name] for name in _ADD_OPTIONS}),
     ),
     "list": (("json",), lambda given: accounts.list_accounts(as_json=given["json"])),
     "remove": ((), lambda given: accounts.remove_account(given["remove"], ask=False)),
@@ -61,9 +59,7 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None
     default=0,
     help="With --add-account: lower is used first.",
 )
-@click.option(
-    "--tier", metavar="N", type=accounts.TIER, default=1, help="With --add-account: size of its plan."
-)
+@click.option("--tier", metavar="N", type=accounts.TIER, default=1, help="With --add-account: size of its plan.")
 @click.option("--list", is_flag=True, help="Show all accounts and their states.")
 @click.option("--json", is_flag=True, help="With --list: print JSON.")
 @click.option("--remove", metavar="NAME", help="Remove an account; its requests stay in the history.")
@@ -148,9 +144,7 @@ def _failed(error: Exception) -> int:
     if isinstance(error, CcflareError | click.ClickException):
         complain(error.format_message() if isinstance(error, click.ClickException) else error)
     else:
-        complain(
-            f"{type(error).__name__}: {error}. This is a mistake in ccflare; ccflare_DEBUG=1 shows where"
-        )
+        complain(f"{type(error).__name__}: {error}. This is a mistake in ccflare; ccflare_DEBUG=1 shows where")
     return 1
 
 

@@ -107,17 +107,25 @@ def pause_account(name: str, *, reason: str | None = None) -> None:
 
 
 def resume_account(name: str) -> None:
-    """Let an account be used again, also one whose credential was refused."""
+    """Let an account be used again, also one whose credential was refused or that waits for a limit to pass."""
+    from time import time
+
+    from ccflare.records import state_of
     from ccflare.store import AccountChange
 
     with opened_store() as store:
         account = account_named(store, name)
-        if not account.paused and account.auth_failed_reason is None:
+        state = state_of(account, int(time() * 1000))
+        if state == "active":
             say(f"{name} is not paused.")
             return
-        store.update_account(account.id, AccountChange(paused=False, auth_failed_reason=None))
-    tried = " Its refused credential is tried again." if account.auth_failed_reason else ""
-    say(f"Resumed {name}.{tried}")
+        change = AccountChange(paused=False, auth_failed_reason=None, limited_until_ms=None)
+        store.update_account(account.id, change)
+    tried = {
+        "auth_failed": " Its refused credential is tried again.",
+        "rate_limited": " Its limit is not waited for.",
+    }
+    say(f"Resumed {name}.{tried.get(state, '')}")
 
 
 def rename_account(name: str, new_name: str) -> None:
@@ -210,15 +218,11 @@ def _list(as_json: bool) -> None:
 
 @accounts.command("add")
 @click.argument("name")
-@click.option(
-    "--api-key", is_flag=False, flag_value=ASK, metavar="[-]", help="Ask for the key; - reads it from stdin."
-)
+@click.option("--api-key", is_flag=False, flag_value=ASK, metavar="[-]", help="Ask for the key; - reads it from stdin.")
 @click.option("--api-key-env", metavar="VAR", help="Take the key from an environment variable.")
 @click.option("--base-url", metavar="URL", help="Where its requests go instead of the provider's address.")
 @click.option("--priority", metavar="N", type=PRIORITY, default=0, help="Lower is used first (default 0).")
-@click.option(
-    "--tier", metavar="N", type=TIER, default=1, help="Size of the plan, for your information (default 1)."
-)
+@click.option("--tier", metavar="N", type=TIER, default=1, help="Size of the plan, for your information (default 1).")
 def _add(name: str, **options: Any) -> None:
     """Add an account by its API key."""
     add_account(name, **options)

@@ -26,19 +26,31 @@ def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = F
 @contextmanager
 def opened_store(loaded: "Loaded | None" = None) -> Iterator["Store"]:
     """Open the database that the settings name; what is noteworthy about it is said on stderr. Raises StoreError."""
-    import logging
-
     from ccflare.store import open_store
 
-    log, talk = logging.getLogger("ccflare.store"), logging.Handler()
-    talk.emit = lambda record: complain(record.getMessage())  # type: ignore[method-assign]  # a class would need logging imported at start
-    log.addHandler(talk)
-    try:
+    with _telling("ccflare.store"):
         store = open_store((loaded or load_settings()).settings.db_path)
         try:
             yield store
         finally:
             store.close()
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Say a logger's warnings on stderr, one line each."""
+    import logging
+
+    class Talk(logging.Handler):
+        """Says what it is given."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            complain(record.getMessage())
+
+    log, talk = logging.getLogger(name), Talk(logging.WARNING)
+    log.addHandler(talk)
+    try:
+        yield
     finally:
         log.removeHandler(talk)
 

@@ -40,8 +40,7 @@ def _text(account_name: str, api_key: str | None, variable: str | None) -> str:
         return _from_variable(variable)
     if api_key is None:
         raise RequestError(
-            "signing in with OAuth is not available in this version; an account is added by its API key. "
-            + _HOW
+            "signing in with OAuth is not available in this version; an account is added by its API key. " + _HOW
         )
     if api_key not in {ASK, "-"}:
         raise RequestError(

@@ -52,8 +52,7 @@ def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
     paint = _painter()
     for row in [{name: name for name in columns}, *cells]:
         line = [
-            paint(row[name].rjust(width[name]) if name in right else row[name].ljust(width[name]))
-            for name in columns
+            paint(row[name].rjust(width[name]) if name in right else row[name].ljust(width[name])) for name in columns
         ]
         print("  ".join(line).rstrip())
 

@@ -99,9 +99,7 @@ def _free_port() -> int:
 
 def _environment(home: Path, base_url: str) -> dict[str, str]:
     """Return the environment of a program that knows nothing of the user's own settings."""
-    kept = {
-        name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TERM", "SYSTEMROOT"}
-    }
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG", "TERM", "SYSTEMROOT"}}
     return kept | {
         "HOME": str(home),
         "PORT": base_url.rpartition(":")[2],
@@ -125,7 +123,7 @@ def _add(account: SimulatedAccount, url: str, priority: int, environment: dict[s
         str(priority),
     ]
     SimulatedUpstream((account,))  # gives the account its key
-    subprocess.run(
+    subprocess.run(  # noqa: S603  # our own program, our own arguments
         [sys.executable, "-m", "ccflare", *command],
         input=account.api_key.encode(),
         env=environment,

@@ -29,18 +29,15 @@ class Story:
         for each in conversations:
             self._conversations[session_key(Peek(session_id=each.user_id), "127.0.0.1")] = each
         print_ = self._console.print
-        print_(
-            f"\n[bold]ccflare[/] listens on {base_url}; behind it a simulated Claude API and three accounts:"
-        )
+        print_(f"\n[bold]ccflare[/] listens on {base_url}; behind it a simulated Claude API and three accounts:")
         print_("  work   preferred, but with a small budget that runs out and fills again")
         print_("  home   second choice, now and then overloaded")
         print_("  spare  second choice too\n")
         print_(
-            f"{len(self._conversations)} conversations of the Anthropic SDK begin. Each stays on one account as long as it can.\n"
+            f"{len(self._conversations)} conversations of the Anthropic SDK begin. "
+            "Each stays on one account as long as it can.\n"
         )
-        print_(
-            f"[bold]{'time':<9}{'conversation':<14}{'model':<19}{'served by':<11}{'status':<8}{'ms':>5}  why[/]"
-        )
+        print_(f"[bold]{'time':<9}{'conversation':<14}{'model':<19}{'served by':<11}{'status':<8}{'ms':>5}  why[/]")
 
     def go_on(self) -> None:
         """Tell what has ended since; ids tell when an exchange began, so all of them are looked at."""
@@ -54,11 +51,7 @@ class Story:
         conversation = self._conversations.get(exchange.session or "")
         at = datetime.fromtimestamp(exchange.timestamp_ms / 1000).astimezone()
         colour = (
-            "green"
-            if exchange.success and len(exchange.attempts) == 1
-            else "yellow"
-            if exchange.success
-            else "red"
+            "green" if exchange.success and len(exchange.attempts) == 1 else "yellow" if exchange.success else "red"
         )
         self._console.print(
             f"{at:%H:%M:%S} {conversation.name if conversation else '?':<14}{exchange.model or '':<19}"
@@ -101,9 +94,7 @@ class Story:
 
     def _row(self, account: Account) -> tuple[str, ...]:
         served = [each for each in self._told if each.account_id == account.id]
-        names = Counter(
-            self._conversations[e.session].name for e in served if e.session in self._conversations
-        )
+        names = Counter(self._conversations[e.session].name for e in served if e.session in self._conversations)
         refused = [
             attempt.reason or attempt.verdict
             for each in self._told

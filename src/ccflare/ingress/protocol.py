@@ -17,10 +17,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from ccflare import answers
 from ccflare.gate import Gate, Refusal
@@ -36,14 +32,16 @@ from ccflare.wire import Inbound
 class IngressSettings:
     """What all connections of a server share."""
 
-    config: Config
-    """Only `app` is read: the ASGI application."""
-    state: ServerState
-    """Its `connections` and `tasks` are kept up to date: they are what a stop has to wait for."""
     serve: Callable[[Inbound], Awaitable[None]]
+    """Serves a request below `/v1/`."""
+    app: AsgiApp
+    """Serves all others."""
     gate: Gate
     loop: asyncio.AbstractEventLoop
     bounds: Bounds = field(default_factory=Bounds)
+    connections: "set[Ingress]" = field(default_factory=set)
+    """What is open; a stop has to wait for these and for `tasks`."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def connection(self) -> "Ingress":
         """Make the protocol for one accepted connection."""
@@ -63,9 +61,9 @@ class Ingress(asyncio.Protocol):
         self.deadline: float | None = None
         self._bounds = shared.bounds
         self._serve = shared.serve
-        self._app: AsgiApp = shared.config.app  # type: ignore[assignment]  # an application, not its import string
-        self._connections: set[Any] = shared.state.connections  # uvicorn's type names its own protocols only
-        self._tasks = shared.state.tasks
+        self._app = shared.app
+        self._connections = shared.connections
+        self._tasks = shared.tasks
         self._reader = Reader(self, shared.gate, shared.bounds)
         self._current: ClientRequest | None = None
         """The request whose answer is due."""

@@ -40,7 +40,7 @@ class Connection(request.Connection, Protocol):
 _TOO_LARGE = "The request head is too large"
 
 
-class _Stop(Exception):  # noqa: N818  # not an error: it makes llhttp stop at a request that is refused
+class _Stop(Exception):  # not an error: it makes llhttp stop at a request that is refused
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from ccflare import answers
-from ccflare.wire import Headers
+from ccflare.wire import ByteBudget, Headers
 
 log = logging.getLogger("ccflare.Server")
 
@@ -51,9 +51,9 @@ class ClientRequest:
     """See `wire.Inbound`."""
 
     __slots__ = (
-        "_chunked", "_connection", "_drain", "_keeping", "_left", "_limit", "_no_body", "_parts", "_size", "_transport",
-        "_waiter", "awaits_continue", "client", "ended", "fields", "gone", "headers", "http_version", "keep_alive",
-        "length", "method", "reading", "started", "target", "task",
+        "_budget", "_chunked", "_connection", "_drain", "_head", "_keeping", "_left", "_limit", "_no_body", "_parts",
+        "_size", "_taken_bytes", "_transport", "_waiter", "awaits_continue", "client", "ended", "fields", "gone",
+        "headers", "http_version", "keep_alive", "length", "method", "reading", "started", "target", "task",
     )  # fmt: skip
 
     def __init__(
@@ -83,11 +83,16 @@ class ClientRequest:
         self._parts: list[bytes | bytearray] = []
         self._size = 0
         self._limit = connection.held_bytes
+        self._budget: ByteBudget | None = None
+        self._taken_bytes = 0
+        """Of the budget."""
         self._keeping = True
         self._waiter: asyncio.Future[None] | None = None
         self._drain: Callable[[], None] | None = None
         self._chunked = self._no_body = False
         self._left: int | None = None
+        self._head = b""
+        """The head of the answer while it waits for the first bytes of the body."""
 
     async def run(self, serve: Callable[["ClientRequest"], Awaitable[None]]) -> None:
         """Serve the request, whatever happens meanwhile."""
@@ -121,11 +126,26 @@ class ClientRequest:
         else:
             self._parts.append(piece)
         self._size += len(piece)
-        if self._size > self._limit:
+        if self._size > self._limit or not self._afford(len(piece)):
             self._connection.hold()
             self._wake()
         elif not self._keeping:
             self._wake()
+
+    def _afford(self, size: int) -> bool:
+        """Take bytes of the budget; when it has no more, nothing further is kept."""
+        if self._budget is not None and self._keeping:
+            if not self._budget.take(size):
+                self._limit = -1
+                return False
+            self._taken_bytes += size
+        return True
+
+    def release_body(self) -> None:
+        """Give back what was taken of the budget."""
+        if self._budget is not None:
+            self._budget.give(self._taken_bytes)
+            self._taken_bytes = 0
 
     def _join(self, piece: bytes) -> None:
         body = self._parts[0]
@@ -155,14 +175,15 @@ class ClientRequest:
         finally:
             self._waiter = None
 
-    async def read_body(self, limit: int) -> bytes | bytearray | None:
-        """Return the whole body; None when it is longer than `limit` bytes."""
+    async def read_body(self, limit: int, budget: ByteBudget | None = None) -> bytes | bytearray | None:
+        """Return the whole body; None when it is longer than `limit` bytes, or the budget has no more."""
         if self.length is not None and self.length > limit:
             return None
-        self._limit = limit
-        while self.reading and self._size <= limit:
+        self._limit, self._budget = limit, budget
+        self._afford(self._size)
+        while self.reading and self._size <= self._limit:
             await self._more()
-        if self._size > limit:
+        if self._size > self._limit:
             return None
         self._connection.read_on()
         return self._parts.pop() if self._parts else b""
@@ -184,7 +205,7 @@ class ClientRequest:
     # The answer.
 
     def start(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
-        """Send the head of the answer; uvloop lets it leave together with the first bytes of the body."""
+        """Begin the answer; its head leaves with the first bytes of the body, or when the loop comes round."""
         if self.started or self.ended:
             return
         self.started = True
@@ -205,7 +226,14 @@ class ClientRequest:
         if not self.keep_alive:
             framing += b"connection: close\r\n"
         line = b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b""))
-        self._transport.write(b"\r\n".join([line, *map(b": ".join, headers), framing, b""]))
+        self._head = b"\r\n".join([line, *map(b": ".join, headers), framing, b""])
+        self._connection.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Send a head that still waits."""
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
 
     def write(self, data: bytes) -> bool:
         """Send body bytes; False when the client reads slowly."""
@@ -219,14 +247,24 @@ class ClientRequest:
                 if self._left < 0:  # more than was announced would be read as the next answer
                     self.abort()
                     return True
-            self._transport.write(data)
+            self._write_plain(data)
         return not self._connection.write_paused
 
-    def _write_chunk(self, data: bytes) -> None:
-        if len(data) < _COPY_BYTES:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+    def _write_plain(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if not head:
+            self._transport.write(data)
+        elif len(data) < _COPY_BYTES:
+            self._transport.write(head + data)
         else:
-            self._transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+            self._transport.writelines((head, data))
+
+    def _write_chunk(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        if len(data) < _COPY_BYTES:
+            self._transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data))
+        else:
+            self._transport.writelines((b"%b%x\r\n" % (head, len(data)), data, b"\r\n"))
 
     def on_drain(self, resume: Callable[[], None]) -> None:
         """Have `resume` called when the client has caught up."""
@@ -244,6 +282,7 @@ class ClientRequest:
         if not self.started or (self._left and not self._no_body):
             self.abort()
             return
+        self._flush()
         if self._chunked:
             self._transport.write(b"0\r\n\r\n")
         self._end()
@@ -253,6 +292,7 @@ class ClientRequest:
         """Break the answer off: what was sent leaves, but no end that could be taken for a real one."""
         if self.ended:
             return
+        self._flush()
         self._end()
         self._connection.cut(reset=reset or self.ends_by_closing)
 
@@ -272,5 +312,7 @@ class ClientRequest:
 
     def _end(self) -> None:
         self.ended = True
+        self.release_body()
+        self._head = b""
         self._parts = []
         self._drain = None

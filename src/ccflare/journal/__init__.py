@@ -41,9 +41,7 @@ class Journal:
     secrets: once after the start, and within 250 ms after another process has changed them.
     """
 
-    def __init__(
-        self, open_store: Callable[[], Store], on_accounts: OnAccounts, pace: Pace | None = None
-    ) -> None:
+    def __init__(self, open_store: Callable[[], Store], on_accounts: OnAccounts, pace: Pace | None = None) -> None:
         self._open_store = open_store
         self._on_accounts = on_accounts
         self._pace = pace or Pace()

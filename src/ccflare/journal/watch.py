@@ -20,9 +20,7 @@ log = logging.getLogger("ccflare.async-db-writer")
 class WatchedStore:
     """One connection at a time, used by one thread. Its methods raise what the store raises."""
 
-    def __init__(
-        self, open_store: Callable[[], Store], loop: AbstractEventLoop, on_accounts: OnAccounts
-    ) -> None:
+    def __init__(self, open_store: Callable[[], Store], loop: AbstractEventLoop, on_accounts: OnAccounts) -> None:
         self._open_store = open_store
         self._loop = loop
         self._on_accounts = on_accounts

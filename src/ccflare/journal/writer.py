@@ -26,6 +26,8 @@ _BINDINGS_KEPT_MS = 31 * 24 * 3_600_000
 """Longer than a session can be set to last."""
 _FORGET_EVERY_S = 600.0
 _FORGET_AT_ONCE = 1_000
+_LAST_WORD_S = 2.0
+"""How much longer a stop waits, for a call that is under way and for the line that says what was lost."""
 _LAST_TRIES_EVERY_S = 0.05
 
 
@@ -71,7 +73,7 @@ class Writer:
         """Write what waits and end the thread, in about `timeout_s`. True when nothing is left."""
         self._stop_by = time.monotonic() + timeout_s
         self._inbox.wake()
-        self._thread.join(timeout_s)
+        self._thread.join(timeout_s + _LAST_WORD_S)
         return self._flushed
 
     # The thread.
@@ -187,7 +189,7 @@ class Writer:
             except ValueError as error:
                 self.refused += len(single.exchanges)
                 subject = single.exchanges[0].id if single.exchanges else "a change"
-                log.error("Failed to execute DB job: %s can never be stored: %s", subject, error)  # noqa: TRY400  # the cause is in the line
+                log.error("Failed to execute DB job: %s can never be stored: %s", subject, error)
             else:
                 self.written += len(single.exchanges)
 

@@ -24,9 +24,7 @@ for _name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):  # not every
 class LogFile:
     """Appends to `<directory>/app.log`; the files before it are `app.log.1` (newest) and up."""
 
-    def __init__(
-        self, directory: Path, *, rotate_at_bytes: int = ROTATE_AT_BYTES, kept: int = KEPT_FILES
-    ) -> None:
+    def __init__(self, directory: Path, *, rotate_at_bytes: int = ROTATE_AT_BYTES, kept: int = KEPT_FILES) -> None:
         self.path = directory / NAME
         self._rotate_at_bytes = rotate_at_bytes
         self._kept = kept

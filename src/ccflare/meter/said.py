@@ -9,7 +9,7 @@ from ccflare.usage import Usage
 MAX_COUNT = 1 << 48
 """More of anything is not a count but an error."""
 MAX_TEXT = 200
-"""Characters of a name; a longer one is not a name."""
+"""Characters of a name; a longer one, or one that cannot be printed, is not a name."""
 
 _NUMBERS: Final = {
     "input_tokens": "input_tokens",
@@ -32,7 +32,7 @@ _NESTED: Final = {
 _NAMES: Final = ("service_tier", "inference_geo", "speed")
 
 
-class Document(msgspec.Struct, gc=False):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """The parts of an event's data, or of a body, that matter here. Of any type: upstream may be anything."""
 
     type: Any = None
@@ -111,7 +111,7 @@ class Said:
     def _name(self, field: str, name: object) -> None:
         if name is None:
             return
-        if isinstance(name, str) and len(name) <= MAX_TEXT:
+        if isinstance(name, str) and len(name) <= MAX_TEXT and name.isprintable():
             self._fields[field] = name
         else:
             self.skip(f"{field} is not a name")

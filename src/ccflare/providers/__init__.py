@@ -32,9 +32,7 @@ class Provider(Protocol):
         """Whether answers to a path report token usage."""
         ...
 
-    def outgoing_headers(
-        self, headers: Headers, account_kind: Kind, credential: Secret
-    ) -> tuple[Headers, bool]:
+    def outgoing_headers(self, headers: Headers, account_kind: Kind, credential: Secret) -> tuple[Headers, bool]:
         """Return the client's end-to-end fields with the account's credential instead of the client's.
 
         True says that something else than credentials was changed.

@@ -104,9 +104,7 @@ class Anthropic:
         """Whether answers to a path report token usage."""
         return path in {b"/v1/messages", b"/v1/complete"}
 
-    def outgoing_headers(
-        self, headers: Headers, account_kind: Kind, credential: Secret
-    ) -> tuple[Headers, bool]:
+    def outgoing_headers(self, headers: Headers, account_kind: Kind, credential: Secret) -> tuple[Headers, bool]:
         """Return the client's end-to-end fields and exactly one credential, the account's.
 
         Spelling, order and repetitions are the client's. True: `anthropic-beta` was changed, for an OAuth
@@ -170,7 +168,7 @@ class Anthropic:
         all of it.
         """
         retry_after_s = max(1, retry_after_s)
-        headers = [(b"content-type", b"application/json"), (b"retry-after", b"%d" % retry_after_s)]
+        headers = [(b"retry-after", b"%d" % retry_after_s)]
         if retry_after_s > 60:
             headers.append((b"x-should-retry", b"false"))
         if unified:

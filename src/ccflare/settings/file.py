@@ -117,9 +117,7 @@ def create(path: Path, values: Mapping[str, Any]) -> Problem | None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.unlink(missing_ok=True)
         try:
-            with open(
-                os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"
-            ) as file:
+            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -127,13 +125,9 @@ def create(path: Path, values: Mapping[str, Any]) -> Problem | None:
         finally:
             draft.unlink(missing_ok=True)
     except FileExistsError:
-        return (
-            None if path.exists() else Problem(None, f"Cannot create config file: {path}: a link to nothing")
-        )
+        return None if path.exists() else Problem(None, f"Cannot create config file: {path}: a link to nothing")
     except OSError as error:
-        return Problem(
-            None, f"Cannot create config file: {path}: {error.strerror or error}; the defaults are used"
-        )
+        return Problem(None, f"Cannot create config file: {path}: {error.strerror or error}; the defaults are used")
     return None
 
 

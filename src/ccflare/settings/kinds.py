@@ -58,11 +58,7 @@ class Whole(msgspec.Struct, frozen=True):
 
     def from_json(self, value: object) -> int:
         """See `Kind`. JSON does not tell 3 from 3.0, so neither does this."""
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not self.low <= value <= self.high
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             raise ValueError
         if value != int(value):
             raise ValueError
@@ -88,11 +84,7 @@ class Number(msgspec.Struct, frozen=True):
 
     def from_json(self, value: object) -> float:
         """See `Kind`."""
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not self.low <= value <= self.high
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             raise ValueError
         return float(value)
 

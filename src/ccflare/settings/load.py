@@ -174,9 +174,7 @@ def _take_flags(draft: _Draft, flags: Mapping[str, object], environ: Mapping[str
             _take_text(draft, row, given, Origin("flag", row.flag), environ)
 
 
-def _take_text(
-    draft: _Draft, row: Setting, given: object, origin: Origin, environ: Mapping[str, str]
-) -> None:
+def _take_text(draft: _Draft, row: Setting, given: object, origin: Origin, environ: Mapping[str, str]) -> None:
     try:
         value = row.kind.from_text(given.strip()) if isinstance(given, str) else row.kind.from_json(given)
     except ValueError:
@@ -202,9 +200,7 @@ def _agreed(draft: _Draft) -> Settings:
             raise InvalidSetting(line)
         for name in from_file:
             draft.reset(name)
-        draft.problems.append(
-            Problem(from_file[0], f"{line}; the default is used for {' and '.join(from_file)}")
-        )
+        draft.problems.append(Problem(from_file[0], f"{line}; the default is used for {' and '.join(from_file)}"))
 
 
 def _disagreement(rule: Rule, draft: _Draft) -> str:

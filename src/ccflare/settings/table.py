@@ -176,18 +176,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 512 * _MIB
     max_exchanges: Annotated[
         int,
-        _row(
-            Whole(1, 1_000_000), "CCFLARE_MAX_EXCHANGES", "Requests that may be in flight at once.", live=True
-        ),
+        _row(Whole(1, 1_000_000), "CCFLARE_MAX_EXCHANGES", "Requests that may be in flight at once.", live=True),
     ] = 10_000
-    log_level: Annotated[
-        Level, _row(Choice(_LEVELS), "LOG_LEVEL", "Least severity that is logged.", live=True)
-    ] = "INFO"
+    log_level: Annotated[Level, _row(Choice(_LEVELS), "LOG_LEVEL", "Least severity that is logged.", live=True)] = (
+        "INFO"
+    )
     log_format: Annotated[
         Format,
-        _row(
-            Choice({"pretty": "pretty", "json": "json"}), "LOG_FORMAT", "Lines for people, or for programs."
-        ),
+        _row(Choice({"pretty": "pretty", "json": "json"}), "LOG_FORMAT", "Lines for people, or for programs."),
     ] = "pretty"
     debug: Annotated[
         bool,

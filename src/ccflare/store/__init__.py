@@ -26,6 +26,8 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
     paused_at_ms: int | UnsetType | None = UNSET
     auth_failed_reason: UnsetType | None = UNSET
     """None: try the refused credential again."""
+    limited_until_ms: UnsetType | None = UNSET
+    """None: do not wait for the limit to pass."""
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

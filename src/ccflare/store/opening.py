@@ -53,9 +53,7 @@ def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     _check_access(path)
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_timeout_s, isolation_level=None
-        )
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=busy_timeout_s, isolation_level=None)
         _prepare(connection, path, busy_timeout_s)
     except BaseException as error:
         if connection is not None:

@@ -44,9 +44,7 @@ _ACCOUNT_FIELDS = {
 
 SELECT_ACCOUNTS = f"SELECT {', '.join(_ACCOUNT_FIELDS.values())} FROM accounts ORDER BY created_at, id"  # noqa: S608  # constants
 SELECT_CREDENTIALS = "SELECT id, api_key, access_token, refresh_token FROM accounts"
-SELECT_BINDINGS = (
-    "SELECT key, account_id, bound_at, used_at FROM sessions WHERE bound_at >= ? ORDER BY bound_at"
-)
+SELECT_BINDINGS = "SELECT key, account_id, bound_at, used_at FROM sessions WHERE bound_at >= ? ORDER BY bound_at"
 
 INSERT_ACCOUNT = """
     INSERT INTO accounts (id, name, provider, api_key, refresh_token, access_token, expires_at, created_at,
@@ -83,9 +81,7 @@ DELETE_BINDINGS = """
 
 COUNT_SESSIONS = "SELECT account_id, COUNT(*) FROM sessions WHERE bound_at >= ? GROUP BY account_id"
 
-COUNT_ROWS = (
-    "SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM requests), (SELECT COUNT(*) FROM sessions)"
-)
+COUNT_ROWS = "SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM requests), (SELECT COUNT(*) FROM sessions)"
 
 EXCHANGE_COLUMNS = (
     "id",
@@ -121,6 +117,7 @@ _CHANGE_COLUMNS = {
     "paused_reason": "paused_reason",
     "paused_at_ms": "paused_at",
     "auth_failed_reason": "auth_failed_reason",
+    "limited_until_ms": "rate_limited_until",
 }
 
 
@@ -147,6 +144,8 @@ def update_account(change: AccountChange) -> tuple[str, list[Value]]:
         values["auth_failed_reason"] = None
     if change.paused is False:
         values.update(paused_by=None, paused_reason=None, paused_at=None)
+    if change.limited_until_ms is None:
+        values["limited_reason"] = None
     for field, column in _CHANGE_COLUMNS.items():
         if (value := getattr(change, field)) is not UNSET:
             values[column] = value

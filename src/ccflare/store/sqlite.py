@@ -183,9 +183,7 @@ class SqliteStore:
         return list(by_id.values())
 
     def _check_name(self, name: str, account_id: str) -> None:
-        taken = self._connection.execute(
-            "SELECT 1 FROM accounts WHERE name = ? AND id <> ?", (name, account_id)
-        )
+        taken = self._connection.execute("SELECT 1 FROM accounts WHERE name = ? AND id <> ?", (name, account_id))
         if taken.fetchone():
             raise Conflict(f"there is already an account named {name!r}")
 

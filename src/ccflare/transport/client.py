@@ -174,8 +174,8 @@ class Transport:
         body = request.body
         whole = body if isinstance(body, WHOLE) else None
         connection.idle_s = self.deadlines.idle_s
+        answer = connection.send(request.method, head, whole, first_byte_at=first_byte_at, exchange_at=exchange_at)
         try:
-            answer = connection.send(request.method, head, whole, first_byte_at=first_byte_at, exchange_at=exchange_at)
             if isinstance(body, WHOLE):
                 return await answer
             return await _uploading(connection, body, request.body_length, answer)

@@ -132,7 +132,7 @@ class ResponseHead(msgspec.Struct, frozen=True, gc=False):
     """The peer will take another request on this connection after the answer."""
 
 
-class _BehindTheEnd(Exception):  # noqa: N818  # not an error: it stops llhttp at the first byte behind an answer
+class _BehindTheEnd(Exception):  # not an error: it stops llhttp at the first byte behind an answer
     pass
 
 

@@ -83,6 +83,10 @@ class Response:
         """Whether all of the body has arrived (it may not have been read yet)."""
         return self._source is None and self._error is None
 
+    def ready(self) -> bytes:
+        """Return what has arrived and was not read yet, without waiting; `b""` when there is nothing."""
+        return self._taken() if self._buffer else b""
+
     async def read(self) -> bytes:
         """Return what has arrived, waiting for at least one byte; `b""` is the clean end, however often
         asked.

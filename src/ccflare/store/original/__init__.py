@@ -155,7 +155,7 @@ def _compact(connection: sqlite3.Connection, path: Path) -> None:
 def _sweep(connection: sqlite3.Connection) -> None:
     """Give unused pages back, and empty the log, which has the old pages in it."""
     with suppress(sqlite3.OperationalError):  # somebody is using the database: it happens when they have finished
-        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        connection.executescript("PRAGMA incremental_vacuum")  # `execute` stops after its first page
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
@@ -175,10 +175,8 @@ def _text(raw: bytes) -> str:
 
 def _told(path: Path, done: Upgrade) -> str:
     """Return one line for the operator."""
-    parts = [
-        f"Upgraded the original ccflare's database {path}: {done.accounts} accounts, {done.requests} requests, "
-        f"credentials taken out of {done.redacted} stored payloads"
-    ]
+    parts = [f"Upgraded the original ccflare's database {path}: accounts: {done.accounts}, requests: {done.requests}"]
+    parts.append(f"stored payloads with credentials, now masked: {done.redacted}")
     if done.renamed:
         parts.append("renamed: " + ", ".join(f"{old!r} is now {new!r}" for old, new in done.renamed))
     if done.troubled:

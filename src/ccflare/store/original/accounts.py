@@ -9,6 +9,7 @@ from typing import Any
 
 from ccflare.providers import PROVIDERS
 from ccflare.records import Secret
+from ccflare.store.original.tables import quoted
 from ccflare.wire import BaseUrl
 
 _LONGEST_NAME = 100
@@ -19,8 +20,9 @@ Changes = dict[str, str | int | None]
 
 def make_names_unique(connection: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
     """Give every account a printable name of its own; return old and new names. The oldest keeps a shared name."""
-    rows = connection.execute(f'SELECT rowid, name FROM "{table}" ORDER BY created_at, rowid').fetchall()  # noqa: S608  # our own name
-    wanted = [(rowid, "" if name is None else str(name)) for rowid, name in rows]
+    wanted = connection.execute(
+        f"SELECT rowid, CAST(COALESCE(name, '') AS TEXT) FROM {quoted(table)} ORDER BY created_at, rowid"  # noqa: S608  # quoted
+    ).fetchall()
     taken = {readable(name) for _, name in wanted}
     given: set[str] = set()
     renamed = []
@@ -31,7 +33,7 @@ def make_names_unique(connection: sqlite3.Connection, table: str) -> list[tuple[
             taken.add(new)
         given.add(new)
         if new != name:
-            connection.execute(f'UPDATE "{table}" SET name = ? WHERE rowid = ?', (new, rowid))  # noqa: S608  # our own name
+            connection.execute(f"UPDATE {quoted(table)} SET name = ? WHERE rowid = ?", (new, rowid))  # noqa: S608  # quoted
             renamed.append((name, new))
     return renamed
 
@@ -50,19 +52,24 @@ def _numbered(name: str, taken: set[str]) -> str:
 
 def settle(connection: sqlite3.Connection, now_ms: int) -> list[str]:
     """Mark the accounts that cannot be used as they are; return their names."""
-    cursor = connection.execute("SELECT * FROM accounts ORDER BY created_at, id")
-    columns = [name for name, *_ in cursor.description]
+    cursor = connection.execute("SELECT rowid, * FROM accounts ORDER BY created_at, id")
+    columns = [name for name, *_ in cursor.description[1:]]
     troubled = []
-    for row in cursor.fetchall():
+    for rowid, *row in cursor.fetchall():
         account = dict(zip(columns, row, strict=True))
-        changes = tidied(account)
+        changes = undecodable(account) | tidied(account)
         changes |= judged(account | changes, now_ms)
         if changes:
-            assignments = ", ".join(f"{column} = ?" for column in changes)
-            connection.execute(f"UPDATE accounts SET {assignments} WHERE id = ?", (*changes.values(), account["id"]))  # noqa: S608  # our own column names
+            assignments = ", ".join(f"{quoted(column)} = ?" for column in changes)
+            connection.execute(f"UPDATE accounts SET {assignments} WHERE rowid = ?", (*changes.values(), rowid))  # noqa: S608  # quoted
         if changes.get("expired_reason") or changes.get("paused_reason"):
             troubled.append(account["name"])
     return troubled
+
+
+def undecodable(account: dict[str, Any]) -> Changes:
+    """Return the texts that were not UTF-8 as they were read, with a replacement for each wrong byte."""
+    return {column: value for column, value in account.items() if isinstance(value, str) and "\ufffd" in value}
 
 
 def tidied(account: dict[str, Any]) -> Changes:

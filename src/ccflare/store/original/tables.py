@@ -55,7 +55,9 @@ def schema_of(steps: Sequence[Step]) -> Schema:
             step(memory)
         made = memory.execute("SELECT type, name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
         columns = {
-            name: frozenset(column.name for column in columns_of(memory, name)) for kind, name in made if kind == "table"
+            name: frozenset(column.name for column in columns_of(memory, name))
+            for kind, name in made
+            if kind == "table"
         }
         return Schema(columns, frozenset(name for kind, name in made if kind == "index"))
 
@@ -63,7 +65,9 @@ def schema_of(steps: Sequence[Step]) -> Schema:
 def columns_of(connection: sqlite3.Connection, table: str) -> list[Column]:
     """Return the columns of a table, none when there is no such table."""
     found = connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
-    return [Column(name, kind, bool(required), default, bool(key)) for _, name, kind, required, default, key, _ in found]
+    return [
+        Column(name, kind, bool(required), default, bool(key)) for _, name, kind, required, default, key, _ in found
+    ]
 
 
 def tables_of(connection: sqlite3.Connection) -> set[str]:
