@@ -330,6 +330,26 @@ def test_trouble_on_the_way_leaves_the_old_database(
     assert kit.read(path, "SELECT COUNT(*) FROM accounts") == [(4,)]
 
 
+def test_an_interrupt_behind_the_commit_keeps_the_backup(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at the last moment: the database is upgraded, and the backup of the old one is not taken for litter."""
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            done = super().execute(sql, *arguments)
+            if sql == "COMMIT" and kit.backups(path):
+                raise KeyboardInterrupt
+            return done
+
+    before, real = kit.content(path), sqlite3.connect
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", lambda *given, **named: real(*given, factory=Interrupted, **named))
+        with pytest.raises(KeyboardInterrupt):
+            open_store(path)
+    assert [kit.content(each) for each in kit.backups(path)] == [before]
+    open_and_close(path)
+    assert len(kit.backups(path)) == 1
+
+
 def test_without_room_to_compact_it_is_upgraded_all_the_same(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -163,9 +163,9 @@ def test_rows_are_there_when_later_migrations_run(tmp_path: Path) -> None:
     """A later migration sees the original's rows; a column or table it makes is not mixed up with the fork's."""
 
     def first(db: sqlite3.Connection) -> None:
-        texts = ("provider", "api_key", "refresh_token", "access_token")
-        texts += ("paused_by", "paused_reason", "base_url", "expired_reason")
-        numbers = ("expires_at", "created_at", "paused", "paused_at")
+        texts = ["provider", "api_key", "refresh_token", "access_token"]
+        texts += ["paused_by", "paused_reason", "base_url", "expired_reason"]
+        numbers = ["expires_at", "created_at", "paused", "paused_at"]
         rest = [f"{name} TEXT" for name in texts] + [f"{name} INTEGER" for name in numbers]
         db.execute(f"CREATE TABLE accounts (id TEXT PRIMARY KEY, name TEXT NOT NULL, {', '.join(rest)})")
         db.execute("CREATE TABLE requests (id TEXT PRIMARY KEY, timestamp INTEGER)")

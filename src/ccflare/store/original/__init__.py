@@ -93,8 +93,9 @@ def _upgrade(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]) 
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        if backup is not None:
-            backup.unlink(missing_ok=True)  # the database is as it was; every new try makes its own
+        # An interrupt can arrive right behind the commit: then the backup is needed. Else every new try makes its own.
+        if backup is not None and is_original(connection):
+            backup.unlink(missing_ok=True)
         raise
     return done
 
