@@ -64,6 +64,7 @@ class Transport:
         self._connecting: set[asyncio.Task[Connection]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def connections_open(self) -> int:
@@ -91,7 +92,9 @@ class Transport:
         an iterated body raises. A request whose kept connection turns out to be dead, before any byte of an
         answer, is repeated once on a new one when its body can be.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         now = loop.time()
         first_byte_at, exchange_at = now + first_byte_s, now + exchange_s
         route = self._routes.get(origin) or self._new_route(origin)
@@ -125,7 +128,7 @@ class Transport:
 
     def released(self, connection: Connection) -> None:
         """Keep a connection for the next request."""
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         now = loop.time()
         for surplus in self._pool.put(connection.route, connection, now):
             surplus.abort()

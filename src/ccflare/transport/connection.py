@@ -45,7 +45,6 @@ class Connection(asyncio.Protocol):
         "_exchange_at",
         "_first_byte_at",
         "_last_byte_at",
-        "_loop",
         "_owner",
         "_parser",
         "_reading_paused",
@@ -57,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "answered",
         "closed",
+        "loop",
         "idle_s",
         "route",
         "take",
@@ -68,7 +68,7 @@ class Connection(asyncio.Protocol):
         self.answered = False
         """Whether any byte has come back since the last `send`."""
         self.take: Take = _nowhere
-        self._loop = loop
+        self.loop = loop
         self._owner = owner
         self.idle_s = 0.0
         """How long an answer may be silent; set before `send`."""
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._parser.expect(method)
         self._first_byte_at = first_byte_at
         self._exchange_at = exchange_at
-        waiter = self._waiter = self._loop.create_future()
+        waiter = self._waiter = self.loop.create_future()
         earliest = min(first_byte_at, exchange_at)
         if self._timer is None or self._timer_at > earliest:
             self._arm(earliest)
@@ -115,7 +115,7 @@ class Connection(asyncio.Protocol):
         elif body is not None and len(body) <= SLICE_BYTES:
             transport.writelines((head, body))
         else:
-            upload = self._upload = Upload(self._loop, transport, body or b"")
+            upload = self._upload = Upload(self.loop, transport, body or b"")
             transport.write(head)
             if body is not None:
                 upload.pump()
@@ -160,7 +160,7 @@ class Connection(asyncio.Protocol):
         if self._reading_paused and not self.closed:
             self._reading_paused = False
             self._transport.resume_reading()
-            self._last_byte_at = self._loop.time()
+            self._last_byte_at = self.loop.time()
             self._arm(self._last_byte_at + self.idle_s)
 
     # The event loop's side.
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
             self.abort()  # nothing was asked: whatever this is would be taken for the next answer
             return
         self.answered = True
-        self._last_byte_at = self._loop.time()
+        self._last_byte_at = self.loop.time()
         parser = self._parser
         body = parser.feed(data)
         if self._response is None:
@@ -294,15 +294,15 @@ class Connection(asyncio.Protocol):
             if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._timer_at = at = min(at, self._loop.time() + _LONGEST_TIMER_S)
-        self._timer = self._loop.call_at(at, self._check_deadlines)
+        self._timer_at = at = min(at, self.loop.time() + _LONGEST_TIMER_S)
+        self._timer = self.loop.call_at(at, self._check_deadlines)
 
     def _check_deadlines(self) -> None:
         self._timer = None
         if self.closed or (self._waiter is None and self._response is None):
             return
         at, kind, text = self._next_deadline()
-        if self._loop.time() + _TIMER_SLACK_S >= at:
+        if self.loop.time() + _TIMER_SLACK_S >= at:
             self.fail(TransportError(kind, text))
         else:
             self._arm(at)
