@@ -56,8 +56,8 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "answered",
         "closed",
-        "loop",
         "idle_s",
+        "loop",
         "route",
         "take",
     )
