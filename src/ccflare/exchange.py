@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+from ccflare.meter import Metered
 from ccflare.pool import Ask
+from ccflare.pricing import PriceTable, cost
 from ccflare.records import Account, Attempt, Exchange
+from ccflare.usage import NOT_SAID
 from ccflare.wire import Body, Headers, Inbound
 
 UNKNOWN = Ask()
@@ -32,8 +35,9 @@ class OpenExchange:
 
     __slots__ = (
         "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "error", "first_byte_at",
-        "first_byte_by", "held", "id", "inbound", "limited", "own_ms", "path", "ready_at", "refreshed", "repeatable",
-        "request_bytes", "response_bytes", "retries", "status", "streamed", "tried", "upstream_s", "wait_ms",
+        "first_byte_by", "held", "id", "inbound", "limited", "metered", "own_ms", "path", "ready_at", "refreshed",
+        "repeatable", "request_bytes", "response_bytes", "retries", "status", "streamed", "tried", "upstream_s",
+        "wait_ms",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, exchange_id: str, arrived_ms: int, arrived_at: float) -> None:
@@ -67,6 +71,8 @@ class OpenExchange:
         self.held: Held | None = None
         self.status = 0
         self.error: str | None = None
+        self.metered: Metered | None = None
+        """What the answer said about its usage; None where it was not looked at."""
         self.streamed = False
         self.request_bytes = 0
         self.response_bytes = 0
@@ -81,9 +87,10 @@ class OpenExchange:
         self.own_ms = max(0.0, (now - self.ready_at - self.upstream_s) * 1000)
         return self.own_ms
 
-    def record(self, now: float) -> Exchange:
+    def record(self, now: float, prices: PriceTable) -> Exchange:
         """Return the row of this exchange."""
-        first = self.first_byte_at
+        first, metered = self.first_byte_at, self.metered
+        usage = NOT_SAID if metered is None else metered.usage
         return Exchange(
             id=self.id,
             timestamp_ms=self.arrived_ms,
@@ -96,7 +103,10 @@ class OpenExchange:
             response_time_ms=round((now - self.arrived_at) * 1000),
             first_byte_ms=None if first is None else round((first - self.arrived_at) * 1000),
             own_ms=self.own_ms,
-            model=self.ask.model,
+            model=usage.model or self.ask.model,
+            usage=usage,
+            cost_microusd=None if metered is None else cost(usage, prices),
+            output_tokens_per_second=None if metered is None else metered.output_tokens_per_second,
             session=self.ask.session,
             client=self.inbound.client,
             streamed=self.streamed,

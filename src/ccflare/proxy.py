@@ -35,16 +35,19 @@ from ccflare.limits import (
     judge_failure,
     read_limits,
 )
+from ccflare.meter import Meter
 from ccflare.pool import Ask, Pool
+from ccflare.pricing import BUNDLED
 from ccflare.providers import Provider
 from ccflare.records import Account, Attempt, Exchange, new_id
 from ccflare.relay import Relay
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.transport import Response, Transport
-from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
+from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest, header
 
 log = logging.getLogger("ccflare.Proxy")
+usage_log = logging.getLogger("ccflare.extractUsageInfo")
 
 MAX_REASON = 500
 
@@ -73,7 +76,7 @@ class _Attempt:
 
 
 class Proxy:
-    """Serves client requests. `settings` may be replaced at any time; running exchanges see the new values."""
+    """Serves client requests. `settings` and `prices` may be replaced at any time, and count at once."""
 
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self._parts = parts
@@ -84,6 +87,7 @@ class Proxy:
         self._base_urls: dict[str, BaseUrl] = {}
         self._bodies = ByteBudget(settings.body_buffers_bytes)
         self.settings = settings
+        self.prices = BUNDLED
         self.in_flight = 0
 
     async def serve(self, inbound: Inbound) -> None:
@@ -341,7 +345,8 @@ class Proxy:
         headers.append(self._timing(x))
         inbound.start(response.status, response.reason, headers, response.content_length)
         inbound.on_drain(response.resume)
-        relay = Relay(inbound, monotonic)
+        meter = self._meter(x, response)
+        relay = Relay(inbound, monotonic, meter)
         verdict, reason = "cancelled", None
         try:
             if beginning:
@@ -356,6 +361,22 @@ class Proxy:
         finally:
             x.first_byte_at, x.response_bytes = relay.first_byte_at, relay.bytes_sent
             self._note(x, attempt, verdict, response.status, reason)
+            if meter is not None:
+                self._read_meter(x, meter, complete=verdict == "deliver")
+
+    def _meter(self, x: OpenExchange, response: Response) -> Meter | None:
+        """Return the meter of an answer that tells of usage."""
+        if response.status >= 300 or not self._provider.feeds_usage(x.path):
+            return None
+        return Meter(streamed=x.streamed, coding=header(response.headers, b"content-encoding"))
+
+    @staticmethod
+    def _read_meter(x: OpenExchange, meter: Meter, *, complete: bool) -> None:
+        x.metered = told = meter.end(complete=complete)
+        if complete and told.failure is not None:
+            x.fail(told.failure)
+        if told.problem is not None:
+            usage_log.warning("Usage of %s could not be read whole: %s", x.id, told.problem)
 
     def _answer(self, x: OpenExchange, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Give an answer of our own."""
@@ -420,7 +441,7 @@ class Proxy:
 
     def _record(self, x: OpenExchange) -> None:
         """Log the exchange and hand it to the journal."""
-        exchange = x.record(self._monotonic())
+        exchange = x.record(self._monotonic(), self.prices)
         what = "Streaming response" if x.streamed else "Request"
         log.info("%s completed for %s: %d in %dms", what, x.account.name, x.status, exchange.response_time_ms)
         self._parts.record(exchange)

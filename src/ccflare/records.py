@@ -10,6 +10,8 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from ccflare.usage import NOT_SAID, Usage
+
 Kind = Literal["api_key", "oauth"]
 State = Literal["active", "paused", "rate_limited", "expired", "auth_failed"]
 
@@ -152,6 +154,12 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     own_ms: float | None = None
     """ccflare's own share of the time to the first byte."""
     model: str | None = None
+    """The model that answered, else the one that was asked for."""
+    usage: Usage = NOT_SAID
+    cost_microusd: int | None = None
+    """Micro-dollars; None when the usage or the price is not known."""
+    output_tokens_per_second: float | None = None
+    """Over the time from the first content to the last."""
     session: str | None = None
     """Hash of the session's key."""
     client: str | None = None

@@ -2,26 +2,30 @@
 
 from collections.abc import Callable
 
+from ccflare.meter import Meter
 from ccflare.wire import Inbound
 
 
 class Relay:
-    """Takes bytes from upstream and gives them to the client at once (`wire.Sink`)."""
+    """Takes bytes from upstream, gives them to the client at once and then to the meter (`wire.Sink`)."""
 
-    __slots__ = ("_inbound", "_now", "bytes_sent", "first_byte_at", "last_byte_at")
+    __slots__ = ("_inbound", "_meter", "_now", "bytes_sent", "first_byte_at")
 
-    def __init__(self, inbound: Inbound, monotonic: Callable[[], float]) -> None:
+    def __init__(self, inbound: Inbound, monotonic: Callable[[], float], meter: Meter | None) -> None:
         self._inbound = inbound
         self._now = monotonic
+        self._meter = meter
         self.bytes_sent = 0
         self.first_byte_at: float | None = None
         """Monotonic seconds."""
-        self.last_byte_at: float | None = None
 
     def write(self, data: bytes) -> bool:
         """Pass bytes on; False when the client reads slowly."""
-        self.last_byte_at = self._now()
+        now = self._now()
         if self.first_byte_at is None:
-            self.first_byte_at = self.last_byte_at
+            self.first_byte_at = now
         self.bytes_sent += len(data)
-        return self._inbound.write(data)
+        go_on = self._inbound.write(data)
+        if self._meter is not None:
+            self._meter.feed(data, now)
+        return go_on

@@ -38,7 +38,7 @@ def test_a_new_file_is_set_up_for_concurrency_and_shrinking(tmp_path: Path) -> N
     db = sqlite3.connect(tmp_path / "ccflare.db")
     pragmas = ("journal_mode", "auto_vacuum", "user_version", "integrity_check")
     values = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
-    assert values == ["wal", 2, 1, "ok"]
+    assert values == ["wal", 2, 2, "ok"]
     assert store._connection.execute("PRAGMA synchronous").fetchone() == (1,)
     db.close()
     store.close()

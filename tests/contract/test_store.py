@@ -11,6 +11,7 @@ import pytest
 from ccflare.errors import Conflict, NotFound, StoreBusy
 from ccflare.records import Account, Attempt, Binding, Credentials, Exchange, Secret, decode_attempts
 from ccflare.store import AccountChange, Batch, Store, open_store
+from ccflare.usage import NOT_SAID, Usage
 
 Open = Callable[[], Store]
 
@@ -379,3 +380,16 @@ def test_a_removed_or_replaced_file_is_noticed(reopen: Open, tmp_path: Path) -> 
     assert store.moved()
     reopen()
     assert store.moved()
+
+
+def test_usage_and_cost_come_back_and_stand_in_the_columns_users_query(store: Store) -> None:
+    """Tokens by class, cost and speed survive the store, under the names of old and with NULL for what was not said."""
+    usage = Usage(
+        model="claude-x", input_tokens=7, output_tokens=5, cache_read_input_tokens=11, cache_creation_5m_tokens=2,
+        cache_creation_1h_tokens=3, service_tier="standard", stop_reason="end_turn",
+    )  # fmt: skip
+    made = exchange(1, model="claude-x", usage=usage, cost_microusd=1234, output_tokens_per_second=9.5)
+    store.write(Batch(exchanges=[made, exchange(2)]))
+    first, second = store.exchanges()
+    assert first == msgspec.structs.replace(made, usage=msgspec.structs.replace(usage, cache_creation_input_tokens=5))
+    assert (second.usage, second.cost_microusd) == (NOT_SAID, None)

@@ -101,7 +101,7 @@ async def test_failures_before_the_first_byte_are_not_noticed(case: str) -> None
 async def test_the_clients_own_outcomes_are_delivered_at_once(status: int) -> None:
     """2xx, 3xx and the client's own errors are delivered verbatim by the first account, sent exactly once."""
     world = World()
-    answer = error(status, "invalid_request_error", "max_tokens: required")
+    answer = error(status, "invalid_request_error", "max_tokens: required") if status >= 300 else Answer(status)
     world.script(a=[answer])
     client = await world.ask()
     assert (client.status, bytes(client.answer)) == (status, answer.body)
@@ -398,3 +398,79 @@ async def test_a_200_that_says_rejected_is_delivered_and_remembered() -> None:
     assert (client.status, bytes(client.answer)) == (200, MESSAGE)
     assert world.states() == {"a": "rate_limited", "b": "active"}
     assert world.rows[0].success
+
+
+# Usage and cost.
+
+USAGE_START = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"model":"claude-sonnet-4-5","usage":'
+    b'{"input_tokens":1000,"cache_read_input_tokens":2000,"output_tokens":1,'
+    b'"cache_creation":{"ephemeral_5m_input_tokens":0,"ephemeral_1h_input_tokens":500}}}}\n\n'
+)
+USAGE_END = (
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},'
+    b'"usage":{"output_tokens":300}}\n\n'
+)
+
+
+async def test_a_streams_usage_is_recorded_and_priced() -> None:
+    """The last word of a stream about each class of tokens is in the row, with its cost in micro-dollars."""
+    world = World()
+    world.script(a=[stream(USAGE_START, USAGE_END, STOP)])
+    await world.ask()
+    [row] = world.rows
+    assert row.success
+    assert (row.usage.input_tokens, row.usage.cache_read_input_tokens, row.usage.output_tokens) == (1000, 2000, 300)
+    assert row.usage.prompt_tokens == 3500
+    assert row.model == "claude-sonnet-4-5"
+    assert row.cost_microusd == 1000 * 3 + 2000 * 0.3 + 500 * 6 + 300 * 15
+
+
+async def test_a_stream_without_its_end_is_no_success_but_keeps_what_was_seen() -> None:
+    """A stream that ends cleanly without `message_stop` reaches the client as it is, and is recorded as truncated."""
+    world = World()
+    world.script(a=[stream(USAGE_START)])
+    client = await world.ask()
+    assert client.ended == "clean"
+    [row] = world.rows
+    assert (row.success, row.error_message, row.usage.input_tokens) == (False, "truncated stream", 1000)
+
+
+async def test_an_error_in_the_middle_of_a_stream_is_the_rows_error() -> None:
+    """A stream with an `error` event is recorded with the error's type and message."""
+    world = World()
+    world.script(a=[stream(USAGE_START, error_event("overloaded_error"))])
+    await world.ask()
+    assert (world.rows[0].success, world.rows[0].error_message) == (False, "overloaded_error: m")
+
+
+async def test_a_client_that_leaves_keeps_the_tokens_seen_so_far() -> None:
+    """What a stream said before the client left is in its row."""
+    world = World()
+    world.script(a=[stream(USAGE_START, forever=True)])
+    client = Client(b'{"model":"m"}')
+    task = asyncio.create_task(world.proxy.serve(client))
+    await client.started.wait()
+    await asyncio.sleep(0.01)
+    client.gone = True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    [row] = world.rows
+    assert (row.status_code, row.error_message, row.usage.input_tokens) == (499, "client disconnected", 1000)
+
+
+@pytest.mark.parametrize("target", [b"/v1/messages/count_tokens", b"/v1/messages/batches", b"/v1/models"])
+async def test_other_paths_have_no_usage(target: bytes) -> None:
+    """Only messages and completions feed usage and cost."""
+    world = World()
+    await world.ask(Client(b"{}", target=target))
+    assert world.rows[0].usage.input_tokens is None
+    assert world.rows[0].cost_microusd is None
+
+
+async def test_an_unknown_models_cost_is_unknown() -> None:
+    """A model without a price has tokens and no cost, not a cost of nothing."""
+    world = World()
+    world.script(a=[stream(USAGE_START.replace(b"claude-sonnet-4-5", b"claude-unheard-of"), USAGE_END, STOP)])
+    await world.ask()
+    assert (world.rows[0].usage.output_tokens, world.rows[0].cost_microusd) == (300, None)

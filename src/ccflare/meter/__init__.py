@@ -21,6 +21,7 @@ PLAIN_BYTES = 64 << 20
 """A compressed answer is read up to this length: a small one could stand for any amount of memory."""
 OUTLINE_BYTES = 1 << 20
 """How much of a JSON body is kept besides its arrays."""
+SHORT_BYTES = 16 * 1024
 MIN_SPEED_S = 0.001
 """Content that came within less came at once: its speed would be that of a buffer."""
 
@@ -69,7 +70,7 @@ class Metered(msgspec.Struct, frozen=True, kw_only=True):
 class Meter:
     """Meters one answer. `coding` is its `Content-Encoding`, `streamed` says that it is an event stream."""
 
-    __slots__ = ("_body", "_coding", "_decoder", "_known", "_said", "_stream")
+    __slots__ = ("_body", "_coding", "_decoder", "_known", "_said", "_short", "_stream")
 
     def __init__(self, *, streamed: bool, coding: bytes | None) -> None:
         self._coding = (coding or b"identity").strip().lower()
@@ -77,7 +78,9 @@ class Meter:
         self._known = self._decoder is not None or self._coding == b"identity"
         self._said = Said()
         self._stream = StreamMeter(self._said) if streamed else None
-        self._body = Outline(OUTLINE_BYTES)
+        self._short = b""
+        """A body that came in one short piece, as most do: it is decoded as it is."""
+        self._body: Outline | None = None
 
     def feed(self, data: bytes, now: float) -> None:
         """Take the next piece of the answer, as it is on the wire, that came at `now` (seconds of any clock)."""
@@ -87,8 +90,14 @@ class Meter:
             return
         if self._stream is not None:
             self._stream.feed(data, now)
-        else:
+        elif self._body is not None:
             self._body.feed(data)
+        elif self._short or len(data) > SHORT_BYTES:
+            self._body = Outline(OUTLINE_BYTES)
+            self._body.feed(self._short)
+            self._body.feed(data)
+        else:
+            self._short = data
 
     def end(self, *, complete: bool) -> Metered:
         """Return what was told. `complete`: the body came to its end. To be called once, behind the last piece."""
@@ -103,7 +112,7 @@ class Meter:
             self._said.skip(f"the coding {coding!r} is not known")
         elif self._decoder is not None and self._decoder.broken:
             self._said.skip(f"the {coding} coding is broken, or there is too much of it")
-        elif self._body.overlong:
+        elif self._body is not None and self._body.overlong:
             self._said.skip("the body is too long")
         else:
             return True
@@ -128,7 +137,9 @@ class Meter:
         )
 
     def _end_body(self, *, complete: bool, readable: bool) -> Metered:
-        text = self._body.text() if readable else b""
+        text = b""
+        if readable:
+            text = self._short if self._body is None else self._body.text()
         document = read_document(text)
         if document is None:
             if complete and text:

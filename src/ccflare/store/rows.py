@@ -3,12 +3,15 @@
 import logging
 import sqlite3
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from ccflare.records import Account, Binding, Credentials, Exchange, Secret, decode_attempts, encode_attempts
 from ccflare.store import AccountChange
+from ccflare.usage import NOT_SAID, Usage
 
 Value: TypeAlias = str | int | float | None
 
@@ -83,6 +86,25 @@ COUNT_SESSIONS = "SELECT account_id, COUNT(*) FROM sessions WHERE bound_at >= ? 
 
 COUNT_ROWS = "SELECT (SELECT COUNT(*) FROM accounts), (SELECT COUNT(*) FROM requests), (SELECT COUNT(*) FROM sessions)"
 
+_USAGE_COLUMNS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_5m_tokens",
+    "cache_creation_1h_tokens",
+    "thinking_tokens",
+    "web_search_requests",
+    "service_tier",
+    "inference_geo",
+    "speed",
+    "stop_reason",
+)
+"""Columns with the names of the fields of `Usage`."""
+
+_NO_TOKENS: tuple[Value, ...] = (None,) * (3 + len(_USAGE_COLUMNS))
+_usage_values = attrgetter(*_USAGE_COLUMNS)
+
 EXCHANGE_COLUMNS = (
     "id",
     "timestamp",
@@ -103,6 +125,13 @@ EXCHANGE_COLUMNS = (
     "streamed",
     "request_bytes",
     "response_bytes",
+    "cost_microusd",
+    "cost_usd",
+    "output_tokens_per_second",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    *_USAGE_COLUMNS,
 )
 
 SELECT_EXCHANGES = f"SELECT {', '.join(EXCHANGE_COLUMNS)} FROM requests WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608  # constants
@@ -246,35 +275,51 @@ def exchange_row(exchange: Exchange) -> tuple[Value, ...]:
         exchange.streamed,
         exchange.request_bytes,
         exchange.response_bytes,
+        *_cost_values(exchange.cost_microusd),
+        exchange.output_tokens_per_second,
+        *_token_values(exchange.usage),
     )
+
+
+def _cost_values(microusd: int | None) -> tuple[Value, Value]:
+    return microusd, None if microusd is None else microusd / 1_000_000
+
+
+def _token_values(usage: Usage) -> tuple[Value, ...]:
+    """Return the sums that users query, and the fields."""
+    if usage is NOT_SAID:
+        return _NO_TOKENS
+    # The original's cache_creation_input_tokens is the total, whether upstream said it or only its parts.
+    known = replace(usage, cache_creation_input_tokens=usage.cache_write_tokens)
+    return (usage.prompt_tokens, usage.output_tokens, usage.total_tokens, *_usage_values(known))
 
 
 def exchange_of(row: sqlite3.Row | tuple[Any, ...]) -> Exchange:
     """Read a row of `SELECT_EXCHANGES`; a row of an older program has no attempts."""
-    (
-        exchange_id, timestamp_ms, method, path, account_id, status_code, success, error_message,
-        response_time_ms, _failovers, model, attempts, session, client, first_byte_ms, own_ms,
-        streamed, request_bytes, response_bytes,
-    ) = row  # fmt: skip
+    said = dict(zip(EXCHANGE_COLUMNS, row, strict=True))
+    usage = {column: said[column] for column in _USAGE_COLUMNS if said[column] is not None}
     return Exchange(
-        id=exchange_id,
-        timestamp_ms=timestamp_ms,
-        method=method,
-        path=path,
-        account_id=account_id,
-        status_code=status_code or 0,
-        success=bool(success),
-        error_message=error_message,
-        response_time_ms=response_time_ms or 0,
-        first_byte_ms=first_byte_ms,
-        own_ms=own_ms,
-        model=model,
-        session=session,
-        client=client,
-        streamed=bool(streamed),
-        request_bytes=request_bytes or 0,
-        response_bytes=response_bytes or 0,
-        attempts=decode_attempts(attempts),
+        id=said["id"],
+        timestamp_ms=said["timestamp"],
+        method=said["method"],
+        path=said["path"],
+        account_id=said["account_used"],
+        status_code=said["status_code"] or 0,
+        success=bool(said["success"]),
+        error_message=said["error_message"],
+        response_time_ms=said["response_time_ms"] or 0,
+        first_byte_ms=said["first_byte_ms"],
+        own_ms=said["own_ms"],
+        model=said["model"],
+        usage=Usage(model=said["model"], **usage) if usage else NOT_SAID,
+        cost_microusd=said["cost_microusd"],
+        output_tokens_per_second=said["output_tokens_per_second"],
+        session=said["session"],
+        client=said["client"],
+        streamed=bool(said["streamed"]),
+        request_bytes=said["request_bytes"] or 0,
+        response_bytes=said["response_bytes"] or 0,
+        attempts=decode_attempts(said["attempts"]),
     )
 
 
