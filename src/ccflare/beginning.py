@@ -5,9 +5,10 @@ import logging
 
 from ccflare.coding import decoder
 from ccflare.errors import TransportError
+from ccflare.limits import STATUS_FIELD
 from ccflare.sse import NOT_AN_ERROR, FirstEvent, first_event, read_error
 from ccflare.transport import Response
-from ccflare.wire import HOP_BY_HOP, Headers, connection_tokens, header
+from ccflare.wire import HOP_BY_HOP, Headers, connection_tokens
 
 log = logging.getLogger("ccflare.Proxy")
 
@@ -18,30 +19,78 @@ ERROR_BODY_S = 5.0
 FIRST_EVENT_BYTES = 128 * 1024
 """How much decoded text a first event may take before the stream is taken for one without an error."""
 
-_NOT_RELAYED = HOP_BY_HOP | {b"content-length"}
+
+_OTHER, _FRAMING, _CONNECTION, _TYPE, _CODING, _LIMIT_STATUS = range(6)
+_MEANINGS = dict.fromkeys(HOP_BY_HOP | {b"content-length"}, _FRAMING) | {
+    b"connection": _CONNECTION,
+    b"content-type": _TYPE,
+    b"content-encoding": _CODING,
+    STATUS_FIELD: _LIMIT_STATUS,
+}
 
 
-def is_event_stream(headers: Headers) -> bool:
-    """Whether an answer is a stream of server-sent events."""
-    content_type = header(headers, b"content-type")
-    return content_type is not None and content_type[:17].lower() == b"text/event-stream"
+class _Meanings(dict[bytes, int]):
+    """What a header name means here, by its spelling: an upstream has the same few in every answer."""
+
+    def __missing__(self, name: bytes) -> int:
+        meaning = _MEANINGS.get(name.lower(), _OTHER)
+        if len(self) < 1000 and len(name) <= 64:
+            self[name] = meaning
+        return meaning
 
 
-async def read_error_body(response: Response) -> tuple[bytes, FirstEvent]:
+_meaning_of = _Meanings()
+
+
+class Head:
+    """What matters of an answer's head, found in one pass over it."""
+
+    __slots__ = ("coding", "end_to_end", "routine", "streamed")
+
+    def __init__(self, headers: Headers) -> None:
+        self.streamed = False
+        """The body is a stream of server-sent events."""
+        self.coding: bytes | None = None
+        """`Content-Encoding`."""
+        self.routine = True
+        """Its limit headers can wait to be read: they do not say that there is no more."""
+        self.end_to_end = kept = []
+        """What is meant for the client; the framing is written anew."""
+        named = False
+        for pair in headers:
+            meaning = _meaning_of[pair[0]]
+            if meaning == _FRAMING:
+                continue
+            if meaning == _CONNECTION:
+                named = True
+                continue
+            kept.append(pair)
+            if meaning == _TYPE:
+                self.streamed = pair[1][:17].lower() == b"text/event-stream"
+            elif meaning == _CODING:
+                self.coding = pair[1]
+            elif meaning == _LIMIT_STATUS:
+                self.routine = pair[1].strip().lower() == b"allowed"
+        if named:
+            tokens = connection_tokens(headers) - {b"close", b"keep-alive"}
+            self.end_to_end = [pair for pair in kept if pair[0].lower() not in tokens]
+
+
+async def read_error_body(response: Response, coding: bytes | None) -> tuple[bytes, FirstEvent]:
     """Read the body of an error, or the beginning of a long or slow one, and what error it tells of.
 
     Raises TransportError when it is cut.
     """
     body = await _read_on(response, b"")
-    plain = decoder(header(response.headers, b"content-encoding"), ERROR_BODY_BYTES)
+    plain = decoder(coding, ERROR_BODY_BYTES)
     if plain is None:
         return body, NOT_AN_ERROR
     return body, FirstEvent(True, *read_error(plain.feed(body)))
 
 
-async def read_first_event(response: Response) -> tuple[bytes, FirstEvent]:
+async def read_first_event(response: Response, coding: bytes | None) -> tuple[bytes, FirstEvent]:
     """Read an event stream until it is known whether it begins with an error. Raises TransportError when it is cut."""
-    plain = decoder(header(response.headers, b"content-encoding"), FIRST_EVENT_BYTES)
+    plain = decoder(coding, FIRST_EVENT_BYTES)
     if plain is None:
         return b"", NOT_AN_ERROR
     parts: list[bytes] = []
@@ -77,19 +126,3 @@ async def _read_on(response: Response, body: bytes) -> bytes:
     except TimeoutError:
         log.debug("The body of an upstream error came too slowly to be read whole")
     return b"".join(parts)
-
-
-def end_to_end(headers: Headers) -> Headers:
-    """Return what of an answer's head is meant for the client; its framing is written anew."""
-    kept = []
-    named = False
-    for pair in headers:
-        name = pair[0].lower()
-        if name not in _NOT_RELAYED:
-            kept.append(pair)
-        elif name == b"connection":
-            named = True
-    if named:
-        tokens = connection_tokens(headers) - {b"close", b"keep-alive"}
-        return [pair for pair in kept if pair[0].lower() not in tokens] if tokens else kept
-    return kept

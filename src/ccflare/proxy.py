@@ -11,13 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ccflare import answers, strategy
-from ccflare.beginning import (
-    end_to_end,
-    is_event_stream,
-    read_error_body,
-    read_first_event,
-    read_whole,
-)
+from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
 from ccflare.errors import TransportError
@@ -31,7 +25,6 @@ from ccflare.limits import (
     Verdict,
     backoff_ms,
     error_status,
-    is_routine,
     judge_failure,
     read_limits,
 )
@@ -44,12 +37,13 @@ from ccflare.relay import Relay
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.transport import Response, Transport
-from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest, header
+from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
 
 log = logging.getLogger("ccflare.Proxy")
 usage_log = logging.getLogger("ccflare.extractUsageInfo")
 
 MAX_REASON = 500
+NO_HEAD = Head([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +67,7 @@ class _Attempt:
     started: float
     added: Headers = field(default_factory=list)
     """Headers that tell the client what was not as it would have been without us."""
+    head: Head = NO_HEAD
 
 
 class Proxy:
@@ -237,18 +232,19 @@ class Proxy:
     async def _weigh(self, x: OpenExchange, attempt: _Attempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
         status, told = response.status, NOT_AN_ERROR
-        x.streamed = is_event_stream(response.headers)
+        attempt.head = head = Head(response.headers)
+        x.streamed = head.streamed
         beginning = b"" if status >= 400 or x.streamed else response.ready()
         if not beginning:
             try:
-                beginning, told = await self._look(x, response)
+                beginning, told = await self._look(x, response, head.coding)
             except TransportError as error:
                 return self._failed(x, attempt, judge_failure(error.kind), status, str(error))
             except asyncio.CancelledError:
                 self._note(x, attempt, "cancelled", status)
                 raise
         now_ms = self._now_ms()
-        if status < 300 and not told.is_error and is_routine(response.headers):
+        if status < 300 and not told.is_error and head.routine:
             self._pool.hear(attempt.account.id, response.headers, now_ms)
         else:
             outcome = self._outcome(x, attempt, response, told, now_ms)
@@ -285,15 +281,15 @@ class Proxy:
             refreshed=x.refreshed,
         )
 
-    async def _look(self, x: OpenExchange, response: Response) -> tuple[bytes, FirstEvent]:
+    async def _look(self, x: OpenExchange, response: Response, coding: bytes | None) -> tuple[bytes, FirstEvent]:
         """Wait for the beginning of an answer, and say which error it tells of; the time that takes is upstream's."""
         began = self._monotonic()
         try:
             async with asyncio.timeout(max(0.0, x.first_byte_by - began)):
                 if x.streamed and response.status < 300:
-                    return await read_first_event(response)
+                    return await read_first_event(response, coding)
                 if response.status >= 400:
-                    return await read_error_body(response)
+                    return await read_error_body(response, coding)
                 return await response.read(), NOT_AN_ERROR
         except TimeoutError:
             raise TransportError("first_byte_timeout", "no first byte in time, only a head") from None
@@ -305,7 +301,7 @@ class Proxy:
         """Keep a refused answer, if it is short: it is delivered when nothing better comes."""
         body = await read_whole(response, beginning)
         if body is not None:
-            headers = end_to_end(response.headers) + attempt.added
+            headers = attempt.head.end_to_end + attempt.added
             x.held = Held(judged, response.status, response.reason, headers, body, attempt.account)
 
     def _failed(
@@ -341,11 +337,11 @@ class Proxy:
             inbound.release_body()
         if response.status < 300:
             _say(self._pool.served(x.ask, attempt.account.id, self._now_ms()))
-        headers = end_to_end(response.headers) + attempt.added
+        headers = attempt.head.end_to_end + attempt.added
         headers.append(self._timing(x))
         inbound.start(response.status, response.reason, headers, response.content_length)
         inbound.on_drain(response.resume)
-        meter = self._meter(x, response)
+        meter = self._meter(x, response.status, attempt.head.coding)
         relay = Relay(inbound, monotonic, meter)
         verdict, reason = "cancelled", None
         try:
@@ -364,11 +360,11 @@ class Proxy:
             if meter is not None:
                 self._read_meter(x, meter, complete=verdict == "deliver")
 
-    def _meter(self, x: OpenExchange, response: Response) -> Meter | None:
+    def _meter(self, x: OpenExchange, status: int, coding: bytes | None) -> Meter | None:
         """Return the meter of an answer that tells of usage."""
-        if response.status >= 300 or not self._provider.feeds_usage(x.path):
+        if status >= 300 or not self._provider.feeds_usage(x.path):
             return None
-        return Meter(streamed=x.streamed, coding=header(response.headers, b"content-encoding"))
+        return Meter(streamed=x.streamed, coding=coding)
 
     @staticmethod
     def _read_meter(x: OpenExchange, meter: Meter, *, complete: bool) -> None:
@@ -432,7 +428,8 @@ class Proxy:
             self._answer(x, 502, answers.unauthenticated_failed(str(error)))
             return
         try:
-            x.streamed = is_event_stream(response.headers)
+            attempt.head = Head(response.headers)
+            x.streamed = attempt.head.streamed
             await self._deliver(x, attempt, response, b"")
         finally:
             response.discard()

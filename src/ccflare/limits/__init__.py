@@ -9,10 +9,10 @@ from ccflare.limits.reading import (
     HARD_STATUSES,
     NO_LIMITS,
     SOFT_STATUSES,
+    STATUS_FIELD,
     Budget,
     Reading,
     Window,
-    is_routine,
     read_limits,
 )
 from ccflare.limits.retry import RetryBudget, backoff_ms
@@ -34,6 +34,7 @@ __all__ = [
     "HARD_STATUSES",
     "NO_LIMITS",
     "SOFT_STATUSES",
+    "STATUS_FIELD",
     "AccountError",
     "Budget",
     "CoolAccount",
@@ -48,7 +49,6 @@ __all__ = [
     "Window",
     "backoff_ms",
     "error_status",
-    "is_routine",
     "judge",
     "judge_failure",
     "read_limits",

@@ -44,7 +44,8 @@ _FIELD = re.compile(
     rb"|overage-(?:status|reset|disabled-reason|in-use))"
     rb"|(?P<budget>requests|tokens|input-tokens|output-tokens)-(?P<amount>limit|remaining|reset))"
 )
-_STATUS = b"anthropic-ratelimit-unified-status"
+STATUS_FIELD = b"anthropic-ratelimit-unified-status"
+"""The field whose word says whether a subscription account is served."""
 _PLAIN = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 
 
@@ -159,14 +160,6 @@ class Reading(msgspec.Struct, frozen=True):
 
 NO_LIMITS = Reading()
 """What an answer without any such header says."""
-
-
-def is_routine(headers: Headers) -> bool:
-    """Whether the limit headers of a served answer can wait to be read: upstream does not say that there is no more."""
-    for name, value in headers:
-        if len(name) == len(_STATUS) and name.lower() == _STATUS:
-            return value.strip().lower() == b"allowed"
-    return True
 
 
 def read_limits(headers: Headers, now_ms: int) -> Reading:

@@ -13,10 +13,8 @@ from ccflare.meter.stream import EVENT_BYTES, StreamMeter
 from ccflare.sse import read_error
 from ccflare.usage import NOT_SAID, Usage
 
-__all__ = ["EVENT_BYTES", "METERED_PATHS", "OUTLINE_BYTES", "PLAIN_BYTES", "Meter", "Metered"]
+__all__ = ["EVENT_BYTES", "OUTLINE_BYTES", "PLAIN_BYTES", "Meter", "Metered"]
 
-METERED_PATHS = frozenset({b"/v1/messages", b"/v1/complete"})
-"""The paths whose answers tell of usage that was caused by them. What batches cost is told elsewhere, and later."""
 PLAIN_BYTES = 64 << 20
 """A compressed answer is read up to this length: a small one could stand for any amount of memory."""
 OUTLINE_BYTES = 1 << 20
