@@ -1,5 +1,6 @@
 """All wiring and nothing else: which part is given which."""
 
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from ccflare.records import Account, Credentials
 from ccflare.settings import Settings
 from ccflare.store import Store
 from ccflare.transport import Deadlines, ProxyRules, Transport
+
+
+log = logging.getLogger("ccflare.Server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,17 @@ def build(settings: Settings, clock: Clock, open_store: Callable[[], Store]) -> 
     pool = Pool(session_ms=settings.session_duration_ms)
     keyring = Keyring()
 
+    strangers: set[str] = set()
+
     def load(accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
+        """Take over what is in the store; accounts of providers that are not known here get no requests."""
+        known = [account for account in accounts if account.provider in PROVIDERS]
+        for account in accounts:
+            if account.provider not in PROVIDERS and account.id not in strangers:
+                strangers.add(account.id)
+                log.warning("Account %s is not used: its provider is not known here", account.name)
         keyring.load(credentials)
-        pool.load(accounts, int(clock.now() * 1000))
+        pool.load(known, int(clock.now() * 1000))
 
     journal = Journal(open_store, load)
     transport = Transport(deadlines=_deadlines(settings), proxies=_proxies(settings))

@@ -79,7 +79,16 @@ class Story:
     def end(self, failed: int) -> None:
         """Sum up."""
         table = Table(title="Who served what, and why not another", title_justify="left", title_style="bold")
-        for column in ("account", "served", "by conversation", "failed tries", "because", "state now"):
+        for column in (
+            "account",
+            "served",
+            "by conversation",
+            "tokens",
+            "cost",
+            "failed tries",
+            "because",
+            "state now",
+        ):
             table.add_column(column)
         for account in self._store.accounts():
             table.add_row(*self._row(account))
@@ -107,6 +116,8 @@ class Story:
             account.name,
             str(len(served)),
             ", ".join(f"{name} {count}" for name, count in sorted(names.items())),
+            f"{sum(each.usage.total_tokens or 0 for each in served):,}",
+            f"${sum(each.cost_microusd or 0 for each in served) / 1_000_000:.4f}",
             str(len(refused)),
             ", ".join(reason.partition(" (")[0] for reason, _ in reasons) or "-",
             state_of(account, now_ms),

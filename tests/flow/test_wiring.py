@@ -1,0 +1,27 @@
+"""The wiring: what the parts of a server are given."""
+
+from pathlib import Path
+
+from ccflare.app import build
+from ccflare.clock import SystemClock
+from ccflare.records import Account
+from ccflare.settings import Settings
+from ccflare.store import open_store
+
+
+def test_accounts_of_unknown_providers_get_no_requests(tmp_path: Path) -> None:
+    """An account of a provider that is not known here is never a candidate: its key would go to a stranger."""
+    app = build(Settings(), SystemClock(), lambda: open_store(tmp_path / "x.db"))
+    known = Account(id="a", name="a", created_at_ms=1)
+    app.load([known, Account(id="z", name="z", provider="zai", created_at_ms=2)], {})
+    assert [standing.account.id for standing in app.pool.states(0)] == ["a"]
+
+
+def test_live_settings_reach_the_parts(tmp_path: Path) -> None:
+    """Applying settings changes the transport's deadlines, the sessions' length and what the proxy reads."""
+    app = build(Settings(), SystemClock(), lambda: open_store(tmp_path / "x.db"))
+    changed = Settings(connect_timeout_ms=1500, idle_timeout_ms=2500, session_duration_ms=7000, retry_attempts=1)
+    app.apply(changed)
+    assert (app.transport.deadlines.connect_s, app.transport.deadlines.idle_s) == (1.5, 2.5)
+    assert app.pool.session_ms == 7000
+    assert app.proxy.settings.retry_attempts == 1
