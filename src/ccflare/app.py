@@ -21,7 +21,6 @@ from ccflare.settings import Settings
 from ccflare.store import Store
 from ccflare.transport import Deadlines, ProxyRules, Transport
 
-
 log = logging.getLogger("ccflare.Server")
 
 

@@ -143,7 +143,7 @@ def test_a_key_is_asked_for_on_a_terminal(
         (["--api-key"], "", "no terminal to ask"),
         (["--api-key-env", "NOT_SET_ANYWHERE"], "", "no environment variable NOT_SET_ANYWHERE"),
         (["--api-key-env", "X", "--api-key", "-"], "", "give one"),
-        ([], "", "OAuth is not available in this version"),
+        ([], "", "needs an OAuth client of yours (CLIENT_ID)"),
         (["--api-key", "-", "--base-url", "ftp://x"], KEY, "must look like https://"),
     ],
 )

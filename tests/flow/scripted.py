@@ -116,6 +116,8 @@ class Sent:
     target: bytes
     headers: Headers
     body: bytes
+    first_byte_s: float
+    exchange_s: float
 
     @property
     def key(self) -> str:
@@ -139,7 +141,7 @@ class ScriptedTransport:
         body = request.body
         if not isinstance(body, bytes | bytearray):
             body = b"".join([piece async for piece in body])
-        sent = Sent(origin, request.method, request.target, request.headers, bytes(body))
+        sent = Sent(origin, request.method, request.target, request.headers, bytes(body), first_byte_s, exchange_s)
         self.sent.append(sent)
         self.reached.set()
         if self.hang:

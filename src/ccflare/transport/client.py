@@ -54,7 +54,7 @@ class Transport:
     ) -> None:
         self.deadlines = deadlines
         """May be replaced at any time: the next exchange goes by it, on kept connections too."""
-        self._proxies = proxies
+        self.proxies = proxies
         self._egress = Egress(Resolver(lookup), tls or system_tls)
         self._pool: IdlePool[Route, Connection] = IdlePool(
             idle_s=keep_idle_s, per_route=IDLE_PER_ROUTE, total=IDLE_TOTAL
@@ -145,7 +145,7 @@ class Transport:
     def _new_route(self, origin: Origin) -> Route:
         if len(self._routes) >= _ROUTES:
             self._routes.clear()  # accounts name a handful of origins; the bound only guards against a leak
-        route = self._routes[origin] = Route(origin, self._proxies.proxy_for(origin))
+        route = self._routes[origin] = Route(origin, self.proxies.proxy_for(origin))
         return route
 
     def _serialized(self, route: Route, request: OutgoingRequest) -> bytes:

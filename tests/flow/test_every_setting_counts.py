@@ -1,0 +1,183 @@
+"""No setting is dead: for each one there is a check here that its value changes what happens."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ccflare.app import build
+from ccflare.clock import SystemClock
+from ccflare.errors import InvalidSetting
+from ccflare.serve import listen
+from ccflare.settings import TABLE, Settings, load
+from ccflare.store import open_store
+from ccflare.wire import Origin
+from flow.scripted import Answer, Client, World, error
+
+Check = Callable[[Path], Coroutine[Any, Any, None]]
+CHECKS: dict[str, Check] = {}
+
+
+def shows(*names: str) -> Callable[[Check], Check]:
+    """Say which settings a check is about."""
+
+    def note(check: Check) -> Check:
+        CHECKS.update(dict.fromkeys(names, check))
+        return check
+
+    return note
+
+
+def app_of(directory: Path, **values: Any) -> Any:
+    return build(Settings(**values), SystemClock(), lambda: open_store(directory / "x.db"))
+
+
+def ccflare(directory: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the program with nothing else in its environment."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory)} | variables
+    return subprocess.run(
+        [sys.executable, "-m", "ccflare", *arguments],
+        env=environment, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+@shows("port")
+async def port(_directory: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        first, *_ = [stack.enter_context(sock) for sock in listen(Settings(port=0))]
+        taken = first.getsockname()[1]
+        with pytest.raises(Exception, match=str(taken)):
+            listen(Settings(port=taken))
+
+
+@shows("host")
+async def host(_directory: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        bound = [stack.enter_context(sock) for sock in listen(Settings(port=0, host="127.0.0.2"))]
+        assert [sock.getsockname()[0] for sock in bound] == ["127.0.0.2"]
+
+
+@shows("open_without_keys")
+async def open_without_keys(directory: Path) -> None:
+    environ = {"HOME": str(directory), "CCFLARE_HOST": "0.0.0.0"}
+    with pytest.raises(InvalidSetting, match="open_without_keys"):
+        load({}, environ, create=False)
+    assert load({}, environ | {"CCFLARE_OPEN_WITHOUT_KEYS": "true"}, create=False).settings.host == "0.0.0.0"
+
+
+@shows("allowed_hosts")
+async def allowed_hosts(directory: Path) -> None:
+    asking = Client(headers=[(b"host", b"proxy.lan:8080")])
+    assert app_of(directory).gate.refusal(asking) is not None
+    assert app_of(directory, allowed_hosts=("proxy.lan",)).gate.refusal(asking) is None
+
+
+@shows("lb_strategy")
+async def lb_strategy(directory: Path) -> None:
+    with pytest.raises(InvalidSetting, match="Invalid strategy: random"):
+        load({}, {"HOME": str(directory), "LB_STRATEGY": "random"}, create=False)
+
+
+@shows("session_duration_ms")
+async def session_duration_ms(directory: Path) -> None:
+    assert app_of(directory, session_duration_ms=7000).pool.session_ms == 7000
+
+
+@shows("retry_attempts", "retry_delay_ms", "retry_backoff")
+async def retries(_directory: Path) -> None:
+    slept = []
+    for settings in ({"retry_delay_ms": 100}, {"retry_delay_ms": 100, "retry_backoff": 8.0, "retry_attempts": 4}):
+        world = World("a", **settings)
+        world.script(a=[error(500)])
+        await world.ask()
+        slept.append(world.clock.slept)
+    few, many = slept
+    assert (len(few), len(many)) == (2, 3)
+    assert few[0] < 0.2
+    assert many[2] > 4
+
+
+@shows("connect_timeout_ms", "idle_timeout_ms")
+async def deadlines(directory: Path) -> None:
+    app = app_of(directory, connect_timeout_ms=1234, idle_timeout_ms=2345)
+    assert (app.transport.deadlines.connect_s, app.transport.deadlines.idle_s) == (1.234, 2.345)
+
+
+@shows("first_byte_timeout_ms", "exchange_timeout_ms")
+async def bounds_of_an_exchange(_directory: Path) -> None:
+    world = World(first_byte_timeout_ms=11_000, exchange_timeout_ms=400_000)
+    await world.ask()
+    assert (world.transport.sent[0].first_byte_s, world.transport.sent[0].exchange_s) == (11, 400)
+
+
+@shows("shutdown_timeout_ms")
+async def shutdown_timeout_ms(directory: Path) -> None:
+    app = app_of(directory)
+    app.apply(Settings(shutdown_timeout_ms=5))
+    assert app.proxy.settings.shutdown_timeout_ms == 5  # what `serve` waits by; a stop by force is in faults/
+
+
+@shows("upstream_url")
+async def upstream_url(_directory: Path) -> None:
+    world = World("", upstream_url="http://127.0.0.1:9/below")
+    await world.ask()
+    assert world.transport.sent[0].origin == Origin("http", "127.0.0.1", 9)
+    assert world.transport.sent[0].target == b"/below/v1/messages"
+
+
+@shows("client_id")
+async def client_id(directory: Path) -> None:
+    without = ccflare(directory, "--add-account", "me")
+    having = ccflare(directory, "--add-account", "me", CLIENT_ID="mine")
+    assert without.returncode == having.returncode == 1
+    assert "needs an OAuth client of yours (CLIENT_ID)" in without.stderr
+    assert "not available in this version" in having.stderr
+
+
+@shows("body_buffer_bytes", "body_buffers_bytes")
+async def kept_bodies(_directory: Path) -> None:
+    cases: list[dict[str, Any]] = [{"body_buffer_bytes": 5}, {"body_buffer_bytes": 99, "body_buffers_bytes": 5}, {}]
+    for settings in cases:
+        world = World(retry_delay_ms=1, **settings)
+        world.script(a=[error(500)], b=[Answer()])
+        client = await world.ask()
+        assert client.status == (500 if settings else 200)
+
+
+@shows("max_exchanges")
+async def max_exchanges(_directory: Path) -> None:
+    world = World(max_exchanges=1)
+    world.proxy.in_flight = 1
+    assert (await world.ask()).status == 503
+
+
+@shows("db_path", "log_dir", "log_level", "log_format", "debug")
+async def files_and_logs(directory: Path) -> None:
+    away = directory / "away.db"
+    assert ccflare(directory, "--list", ccflare_DB_PATH=str(away)).returncode == 0
+    assert away.exists()
+    names = ("log_dir", "log_level", "log_format", "debug")
+    variables = {"CCFLARE_LOG_DIR": str(directory), "LOG_LEVEL": "ERROR", "LOG_FORMAT": "json", "ccflare_DEBUG": "1"}
+    loaded = load({}, variables | {"HOME": str(directory)}, create=False).settings
+    assert [getattr(loaded, name) for name in names] == [directory, "ERROR", "json", True]
+    assert loaded.effective_log_level == "DEBUG"
+
+
+@shows("http_proxy", "https_proxy", "no_proxy")
+async def outgoing_proxies(directory: Path) -> None:
+    app = app_of(directory, http_proxy="http://p:1", https_proxy="http://q:2", no_proxy="plain.example")
+    rules = app.transport.proxies
+    assert rules.proxy_for(Origin("http", "a.example", 80)).address.host == "p"
+    assert rules.proxy_for(Origin("https", "a.example", 443)).address.host == "q"
+    assert rules.proxy_for(Origin("http", "plain.example", 80)) is None
+
+
+@pytest.mark.parametrize("name", [row.name for row in TABLE])
+async def test_every_setting_changes_what_happens(name: str, tmp_path: Path) -> None:
+    """The value of each setting in the table is seen in the program's behaviour."""
+    await CHECKS[name](tmp_path)
