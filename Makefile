@@ -31,7 +31,7 @@ fmt: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --quiet --cache-dir $(CACHE)/ruff .
 
 bench: $(VENV)/dev.stamp
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp
 	@for name in run demo dev sdk0; do \

@@ -4,7 +4,17 @@ import os
 
 import pytest
 
+from ccflare.settings import TABLE
+
 _skipped: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees, or writes to, what the environment of whoever runs it names."""
+    names = {"XDG_CONFIG_HOME", "ccflare_CONFIG_PATH", "CCFLARE_CONFIG_PATH", "NO_COLOR"}
+    for name in names.union(*(row.variables for row in TABLE)):
+        monkeypatch.delenv(name, raising=False)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

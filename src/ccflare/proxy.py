@@ -40,9 +40,12 @@ from ccflare.transport import Response, Transport
 from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
 
 log = logging.getLogger("ccflare.Proxy")
+strategy_log = logging.getLogger("ccflare.SessionStrategy")
 usage_log = logging.getLogger("ccflare.extractUsageInfo")
 
 MAX_REASON = 500
+TOO_LATE_S = 0.005
+"""With less time than this nothing is tried any more: loop timers may fire a millisecond early."""
 NO_HEAD = Head([])
 
 
@@ -98,8 +101,7 @@ class Proxy:
                 self._answer(x, 503, answers.error("overloaded_error", "ccflare serves too many requests at once"))
         except asyncio.CancelledError:
             x.fail("client disconnected" if inbound.gone else "ccflare was stopped")
-            if inbound.gone:
-                x.status = 499
+            x.status = 499 if inbound.gone else x.status or 503
             raise
         except BaseException:
             x.fail("internal error")
@@ -144,15 +146,25 @@ class Proxy:
             if await self._try_account(x, account):
                 return True
             x.tried.add(account.id)
-            if not x.repeatable or self._monotonic() >= x.first_byte_by:
+            if not x.repeatable or self._monotonic() + TOO_LATE_S >= x.first_byte_by:
                 return False
         return False
 
     def _next(self, x: OpenExchange) -> Account | None:
         for account in self._pool.candidates(x.ask, self._now_ms()):
             if account.id not in x.tried:
+                if strategy_log.isEnabledFor(logging.DEBUG):
+                    self._explain(x, account)
                 return account
         return None
+
+    def _explain(self, x: OpenExchange, account: Account) -> None:
+        """Log why an account is tried: its session's, or the first in order."""
+        bound = self._pool.bound_account(x.ask, self._now_ms())
+        why = "its session's account" if bound == account.id else "next in order"
+        strategy_log.debug(
+            "Exchange %s (session %s, model %s): %s, %s", x.id, x.ask.session, x.ask.model, account.name, why
+        )
 
     async def _try_account(self, x: OpenExchange, account: Account) -> bool:
         """Try one account, again where the verdict says so. True when the client has an answer."""
@@ -181,9 +193,8 @@ class Proxy:
             rng=self._parts.rng,
             retry_after_ms=verdict.retry_after_ms,
         )
-        if self._monotonic() + wait_ms / 1000 >= x.first_byte_by or not self._budget.withdraw(self._now_ms()):
-            return None
-        return wait_ms
+        in_time = self._monotonic() + wait_ms / 1000 + TOO_LATE_S < x.first_byte_by
+        return wait_ms if in_time and self._budget.withdraw(self._now_ms()) else None
 
     # One attempt.
 
@@ -216,6 +227,8 @@ class Proxy:
             base = self._base_urls[url] = BaseUrl.parse(url)
         inbound, started = x.inbound, attempt.started
         target = base.prefix + inbound.target if base.prefix else inbound.target
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("Exchange %s: %s %s to %s for %s", x.id, inbound.method, x.path, url, attempt.account.name)
         try:
             return await self._parts.transport.open(
                 base.origin,

@@ -140,8 +140,8 @@ async def _serve(
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
     _announce(sockets)
     chores = [
-        asyncio.create_task(_chore(upkeep.watch_settings(loaded, flags, clock, apply))),
-        asyncio.create_task(_chore(upkeep.save_changes(save, clock))),
+        asyncio.create_task(_chore(lambda: upkeep.watch_settings(loaded, flags, clock, apply))),
+        asyncio.create_task(_chore(lambda: upkeep.save_changes(save, clock))),
     ]
     await stop.first.wait()
     await _stop(app, ingress, servers, stop, app.proxy.settings.shutdown_timeout_ms / 1000)
@@ -153,12 +153,14 @@ async def _serve(
     log.info("Stopped")
 
 
-async def _chore(work: Coroutine[None, None, None]) -> None:
-    """Run a chore; a defect in one is told and ends only that one."""
-    try:
-        await work
-    except Exception:
-        log.exception("A chore ended by a defect")
+async def _chore(begin: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a chore for ever; after a defect it is told and begun again."""
+    while True:
+        try:
+            await begin()
+        except Exception:
+            log.exception("A chore ended by a defect; it begins again")
+        await asyncio.sleep(1)
 
 
 def _remember(app: App, store: Store, now_ms: int) -> None:

@@ -36,16 +36,17 @@ async def watch_settings(
             log.warning("%s", problem)
         if fresh.broken:
             continue
-        current = _take_over(current, fresh, apply)
+        current = _take_over(loaded, current, fresh, apply)
 
 
-def _take_over(current: Loaded, fresh: Loaded, apply: Callable[[Loaded], None]) -> Loaded:
+def _take_over(started: Loaded, current: Loaded, fresh: Loaded, apply: Callable[[Loaded], None]) -> Loaded:
     names = changed(current.settings, fresh.settings)
     if names.live:
         apply(fresh)
         log.info("Settings changed: %s", ", ".join(names.live))
-    if names.restart:
-        log.warning("Settings that apply at the next start: %s", ", ".join(names.restart))
+    waiting = changed(started.settings, fresh.settings).restart
+    if names.restart and waiting:
+        log.warning("Settings that apply at the next start: %s", ", ".join(waiting))
     return fresh
 
 

@@ -186,3 +186,37 @@ def test_the_list_imports_little(environ: dict[str, str]) -> None:
     }
     assert heavy.isdisjoint(done.stdout.split())
     assert "ccflare.store" in done.stdout.split()
+
+
+@pytest.mark.parametrize("arguments", [["--list", "--json"], ["--help"], ["config"]])
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, arguments: list[str]) -> None:
+    """Output that cannot be written ends with one clear line and status 1."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if "No space left" in line] == [done.stderr.splitlines()[-1]]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("group", ["accounts", "stats"])
+def test_a_group_alone_shows_its_help(tmp_path: Path, group: str) -> None:
+    """A group of commands without one shows what there is, readable, with the status of a wrong call."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*PROGRAM, group], env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    assert done.returncode == 2
+    assert "Commands:\n" in done.stderr
+
+
+def test_closed_standard_streams_are_no_defect(tmp_path: Path) -> None:
+    """A program started without standard streams does its work."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    command = f"{sys.executable} -m ccflare --list >&- 2>&-"
+    done = subprocess.run(["sh", "-c", command], env=environment, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0

@@ -133,6 +133,8 @@ class ScriptedTransport:
         self.sent: list[Sent] = []
         self.responses: list[ScriptedResponse] = []
         self.hang = False
+        self.takes_s = 0.0
+        """What each request takes of the clock."""
         self.reached = asyncio.Event()
 
     async def open(
@@ -144,6 +146,7 @@ class ScriptedTransport:
         sent = Sent(origin, request.method, request.target, request.headers, bytes(body), first_byte_s, exchange_s)
         self.sent.append(sent)
         self.reached.set()
+        self.clock.passed += self.takes_s
         if self.hang:
             await asyncio.Event().wait()
         await asyncio.sleep(0)

@@ -474,3 +474,26 @@ async def test_an_unknown_models_cost_is_unknown() -> None:
     world.script(a=[stream(USAGE_START.replace(b"claude-sonnet-4-5", b"claude-unheard-of"), USAGE_END, STOP)])
     await world.ask()
     assert (world.rows[0].usage.output_tokens, world.rows[0].cost_microusd) == (300, None)
+
+
+async def test_an_early_timer_does_not_blame_the_next_account() -> None:
+    """When a first-byte timeout fires a moment early, no further account is tried for that moment."""
+    world = World(first_byte_timeout_ms=2000, connect_timeout_ms=1000, idle_timeout_ms=1000)
+    world.transport.takes_s = 1.999
+    world.script(a=[TransportError("first_byte_timeout", "no first byte in time")])
+    client = await world.ask()
+    assert client.status == 503
+    assert [sent.key for sent in world.transport.sent] == ["key-a"]
+
+
+async def test_debug_lines_say_why_an_account_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG the strategy tells which account it takes and why; at INFO it says nothing."""
+    world = World()
+    session = [(b"x-claude-code-session-id", b"s1")]
+    with caplog.at_level("INFO", logger="ccflare"):
+        await world.ask(Client(b'{"model":"m"}', headers=session))
+    assert "next in order" not in caplog.text
+    with caplog.at_level("DEBUG", logger="ccflare"):
+        await world.ask(Client(b'{"model":"m"}', headers=session))
+    [line] = [record for record in caplog.records if record.name == "ccflare.SessionStrategy"]
+    assert "its session's account" in line.getMessage()

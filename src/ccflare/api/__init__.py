@@ -23,7 +23,7 @@ def asgi(read_health: Callable[[], Health]) -> Starlette:
     return Starlette(
         routes=[
             Route("/health", get_health),
-            Route("/", _probe, methods=["HEAD"]),
+            Route("/", _root, methods=["GET", "HEAD"]),
             Route("/api/hello", _probe, methods=["GET", "HEAD"]),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
@@ -33,6 +33,11 @@ def asgi(read_health: Callable[[], Health]) -> Starlette:
 async def _probe(_request: Request) -> Response:
     """Answer a client that asks whether anybody is there."""
     return Response(status_code=200)
+
+
+async def _root(request: Request) -> Response:
+    """Answer the probe of older clients; there is no page here yet."""
+    return await _probe(request) if request.method == "HEAD" else JsonResponse({"error": "Not Found"}, status_code=404)
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

@@ -121,21 +121,45 @@ for _command in (server.serve, accounts.accounts, server.stats, server.config, s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 1 failed, 2 called wrongly, 130 Ctrl-C, 141 reader gone."""
+    _have_streams()
     try:
         status = root.main(arguments, prog_name="ccflare", standalone_mode=False)
         sys.stdout.flush()
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "ccflare"
-        complain(f"{error.format_message()} ({command} --help shows what there is)")
-        return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        _forget_output()
-        return 141
+    except click.UsageError as error:
+        return _called_wrongly(error)
+    except OSError as error:
+        return _cannot_print(error)
     except Exception as error:  # noqa: BLE001  # the last line of defence: one line for a person
         return _failed(error)
     return status if isinstance(status, int) else 0
+
+
+def _called_wrongly(error: click.UsageError) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+    else:
+        command = error.ctx.command_path if error.ctx else "ccflare"
+        complain(f"{error.format_message()} ({command} --help shows what there is)")
+    return 2
+
+
+def _cannot_print(error: OSError) -> int:
+    if debugging() and not isinstance(error, BrokenPipeError):
+        raise error
+    _forget_output()
+    if isinstance(error, BrokenPipeError):
+        return 141
+    complain(error)
+    return 1
+
+
+def _have_streams() -> None:
+    """Open /dev/null for a standard stream that whoever started this has closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # as long as the process
 
 
 def _failed(error: Exception) -> int:

@@ -57,6 +57,8 @@ def add_account(
     from ccflare.records import Account, Credentials, check_account_name
     from ccflare.wire import BaseUrl
 
+    if name.startswith("-"):
+        raise RequestError(f"{name} looks like an option; an account's name does not begin with a dash")
     try:
         check_account_name(name)
         if base_url is not None:

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from ccflare.store import Store
 
 
-def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = False) -> "Loaded":
-    """Return the settings in force; what is wrong with the file is said on stderr. Raises InvalidSetting."""
+def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = False, tell: bool = True) -> "Loaded":
+    """Return the settings in force; what is wrong with the file is said on stderr, or by whoever does not `tell`.
+
+    Raises InvalidSetting.
+    """
     from ccflare.settings import load
 
     loaded = load(flags or {}, os.environ, create=create)
-    for problem in loaded.problems:
+    for problem in loaded.problems if tell else ():
         complain(problem)
     return loaded
 

@@ -81,4 +81,7 @@ def _from_stdin() -> str:
 def _ask(account_name: str) -> str:
     from getpass import getpass
 
-    return getpass(f"API key for {account_name}: ", stream=sys.stderr)
+    try:
+        return getpass(f"API key for {account_name}: ", stream=sys.stderr)
+    except UnicodeDecodeError:
+        raise RequestError("what was typed is not a key: it is not ASCII") from None

@@ -11,7 +11,7 @@ from ccflare.cli.output import print_json, print_table, say
 def run_server(port: int | None) -> int:
     """Serve until a signal ends it; return the exit status."""
     flags = {"port": port}
-    loaded = load_settings(flags, create=True)
+    loaded = load_settings(flags, create=True, tell=False)  # the server logs them
     from ccflare.serve import run
 
     return run(loaded, flags)

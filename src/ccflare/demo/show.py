@@ -17,11 +17,11 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from ccflare.demo.accounts import SimulatedAccount
 from ccflare.demo.budgets import Limits
-from ccflare.demo.story import Story
 from ccflare.demo.traffic import CONVERSATIONS, converse
 from ccflare.demo.upstream import SimulatedUpstream
 from ccflare.errors import OperatorError
@@ -34,10 +34,9 @@ LOOK_EVERY_S = 0.2
 
 def run() -> int:
     """Show the demo; about half a minute. Returns the exit status."""
-    try:
-        import anthropic  # noqa: F401  # only to say early and clearly that it is missing
-    except ImportError:
-        raise OperatorError("The demo drives the official SDK: pip install 'ccflare[demo]'") from None
+    missing = [name for name in ("anthropic", "rich") if find_spec(name) is None]
+    if missing:
+        raise OperatorError(f"The demo needs {' and '.join(missing)}: pip install 'ccflare[demo]'")
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ccflare-demo-")))
         upstream_url = stack.enter_context(_upstream(_accounts()))
@@ -128,8 +127,7 @@ def _add(account: SimulatedAccount, url: str, priority: int, environment: dict[s
         input=account.api_key.encode(),
         env=environment,
         check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        capture_output=True,
         timeout=START_S,
     )
 
@@ -166,6 +164,8 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], base_url: str, home: P
 
 def _watch(store: Store, base_url: str) -> None:
     """Let the conversations run and tell what the server records of them."""
+    from ccflare.demo.story import Story
+
     story = Story(store, sys.stdout)
     story.begin(base_url, CONVERSATIONS)
     stop = threading.Event()

@@ -174,6 +174,11 @@ class Pool:
         for member in order(others, key=key):
             yield member.account
 
+    def bound_account(self, ask: Ask, now_ms: int) -> str | None:
+        """Return the id of the usable account that a session belongs to, for people who ask why."""
+        preferred = self._preferred(ask, now_ms)
+        return preferred.id if preferred is not None else None
+
     def blocked(self, ask: Ask, now_ms: int) -> Blocked:
         """Say why there is no candidate, and when there will be one."""
         opens = [(max(member.opens_at(ask.model), now_ms), member) for member in self._members.values()]

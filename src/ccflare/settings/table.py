@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _row(
             Whole(0, 10),
             "RETRY_ATTEMPTS",
-            "Tries that one request may repeat after passing failures.",
+            "Tries of one request on the first account that fails in passing. 0 and 1: no repetition.",
             live=True,
         ),
     ] = 3
