@@ -1,7 +1,6 @@
 """As much of an upstream answer as its judgement needs, read before anything reaches the client."""
 
 import asyncio
-import logging
 
 from ccflare.coding import decoder
 from ccflare.errors import TransportError
@@ -10,12 +9,14 @@ from ccflare.sse import NOT_AN_ERROR, FirstEvent, first_event, read_error
 from ccflare.transport import Response
 from ccflare.wire import HOP_BY_HOP, Headers, connection_tokens
 
-log = logging.getLogger("ccflare.Proxy")
-
 ERROR_BODY_BYTES = 64 * 1024
 """How much of an error's body is read before it is judged."""
 ERROR_BODY_S = 5.0
 """How long that may take."""
+REFUSED_BODY_S = 0.5
+"""How long the rest of an answer that is not delivered for now is waited for."""
+FIRST_EVENT_S = 10.0
+"""How long a stream that has begun is held back until its first event is whole."""
 FIRST_EVENT_BYTES = 128 * 1024
 """How much decoded text a first event may take before the stream is taken for one without an error."""
 
@@ -81,7 +82,7 @@ async def read_error_body(response: Response, coding: bytes | None) -> tuple[byt
 
     Raises TransportError when it is cut.
     """
-    body = await _read_on(response, b"")
+    body, _ = await _read_on(response, b"", ERROR_BODY_S)
     plain = decoder(coding, ERROR_BODY_BYTES)
     if plain is None:
         return body, NOT_AN_ERROR
@@ -89,40 +90,47 @@ async def read_error_body(response: Response, coding: bytes | None) -> tuple[byt
 
 
 async def read_first_event(response: Response, coding: bytes | None) -> tuple[bytes, FirstEvent]:
-    """Read an event stream until it is known whether it begins with an error. Raises TransportError when it is cut."""
+    """Read an event stream until it is known whether it begins with an error. Raises TransportError when it is cut.
+
+    A stream that has begun, with comments for example, is not held back longer than `FIRST_EVENT_S`.
+    """
     plain = decoder(coding, FIRST_EVENT_BYTES)
     if plain is None:
         return b"", NOT_AN_ERROR
-    parts: list[bytes] = []
+    parts = [await response.read()]
     text = bytearray()
-    while part := await response.read():
-        parts.append(part)
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + FIRST_EVENT_S
+    while part := parts[-1]:
         text += plain.feed(part)
         event = first_event(text)
         if event is not None or plain.broken:
             return b"".join(parts), event or NOT_AN_ERROR
+        more = await response.read_within(max(0.0, give_up - clock()))
+        if more is None:
+            return b"".join(parts), NOT_AN_ERROR
+        parts.append(more)
     return b"".join(parts), first_event(text, ended=True) or NOT_AN_ERROR
 
 
 async def read_whole(response: Response, beginning: bytes) -> bytes | None:
     """Read a refused answer to its end; None when it is long, slow or cut."""
     try:
-        body = await _read_on(response, beginning)
-        async with asyncio.timeout(ERROR_BODY_S):
-            rest = await response.read()
-    except (TransportError, TimeoutError):
+        body, ended = await _read_on(response, beginning, REFUSED_BODY_S)
+    except TransportError:
         return None
-    return None if rest else body
+    return body if ended else None
 
 
-async def _read_on(response: Response, body: bytes) -> bytes:
-    """Read until the end, `ERROR_BODY_BYTES` or `ERROR_BODY_S`, whichever comes first."""
+async def _read_on(response: Response, body: bytes, seconds: float) -> tuple[bytes, bool]:
+    """Read until the end, `ERROR_BODY_BYTES` or some seconds, whichever comes first; True: that was the end."""
     parts, size = [body], len(body)
-    try:
-        async with asyncio.timeout(ERROR_BODY_S):
-            while size < ERROR_BODY_BYTES and (part := await response.read()):
-                parts.append(part)
-                size += len(part)
-    except TimeoutError:
-        log.debug("The body of an upstream error came too slowly to be read whole")
-    return b"".join(parts)
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + seconds
+    while size < ERROR_BODY_BYTES:
+        part = await response.read_within(max(0.0, give_up - clock()))
+        if not part:
+            return b"".join(parts), part is not None
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts), False

@@ -90,6 +90,7 @@ class OpenExchange:
     def record(self, now: float, prices: PriceTable) -> Exchange:
         """Return the row of this exchange."""
         first, metered = self.first_byte_at, self.metered
+        success = self.error is None and 200 <= self.status < 300
         usage = NOT_SAID if metered is None else metered.usage
         return Exchange(
             id=self.id,
@@ -98,8 +99,8 @@ class OpenExchange:
             path=self.path[:MAX_PATH].decode("ascii", "backslashreplace"),
             account_id=self.account.id or None,
             status_code=self.status,
-            success=self.error is None and 200 <= self.status < 300,
-            error_message=self.error,
+            success=success,
+            error_message=self.error if success or self.error else f"status {self.status}",
             response_time_ms=round((now - self.arrived_at) * 1000),
             first_byte_ms=None if first is None else round((first - self.arrived_at) * 1000),
             own_ms=self.own_ms,

@@ -62,7 +62,11 @@ class Gate:
         if request.target.startswith(b"/v1/"):
             if b"sec-fetch-site" in fields and fields[b"sec-fetch-site"] not in {b"none", b"same-origin"}:
                 return 403, "Requests from other web sites are refused"
-        elif request.method not in _READING and not _is_json(fields.get(b"content-type", b"")):
+        elif (
+            request.target.startswith(b"/api/")
+            and request.method not in _READING
+            and not _is_json(fields.get(b"content-type", b""))
+        ):
             return 415, "This call needs `Content-Type: application/json`"
         return None
 

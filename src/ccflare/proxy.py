@@ -17,9 +17,9 @@ from ccflare.credentials import Keyring
 from ccflare.errors import TransportError
 from ccflare.exchange import NOBODY, Held, OpenExchange
 from ccflare.limits import (
-    CoolAccount,
     LimitAccount,
     Outcome,
+    RefuseCredential,
     RetryBudget,
     SetAside,
     Verdict,
@@ -175,6 +175,7 @@ class Proxy:
                 if wait_ms is None:
                     return False
                 x.wait_ms = wait_ms
+                x.upstream_s += wait_ms / 1000
                 await self._parts.clock.sleep(wait_ms / 1000)
             return True
         finally:
@@ -213,6 +214,8 @@ class Proxy:
         try:
             response = await self._open(x, attempt, headers)
         except TransportError as error:
+            if error.kind == "exchange_timeout":
+                x.first_byte_by = attempt.started  # nothing further is tried
             return self._failed(x, attempt, judge_failure(error.kind), detail=str(error))
         try:
             return await self._weigh(x, attempt, response)
@@ -263,7 +266,7 @@ class Proxy:
             outcome = self._outcome(x, attempt, response, told, now_ms)
             verdict = self._provider.verdict(outcome)
             if verdict.action != "deliver":
-                if outcome.status >= 500 or verdict.effect is None or isinstance(verdict.effect, CoolAccount):
+                if not isinstance(verdict.effect, LimitAccount | RefuseCredential) and outcome.status not in {401, 429}:
                     await self._hold(x, attempt, response, beginning, outcome.status)
                 return self._failed(x, attempt, verdict, outcome.status)
             if verdict.effect is not None:
@@ -309,10 +312,19 @@ class Proxy:
         finally:
             x.upstream_s += self._monotonic() - began
 
-    @staticmethod
-    async def _hold(x: OpenExchange, attempt: _Attempt, response: Response, beginning: bytes, judged: int) -> None:
+    async def _hold(
+        self, x: OpenExchange, attempt: _Attempt, response: Response, beginning: bytes, judged: int
+    ) -> None:
         """Keep a refused answer, if it is short: it is delivered when nothing better comes."""
-        body = await read_whole(response, beginning)
+        began = self._monotonic()
+        try:
+            # Of an event stream that began with an error, that error is all there is to deliver.
+            body = beginning if x.streamed else await read_whole(response, beginning)
+        except asyncio.CancelledError:
+            self._note(x, attempt, "cancelled", response.status)
+            raise
+        finally:
+            x.upstream_s += self._monotonic() - began
         if body is not None:
             headers = attempt.head.end_to_end + attempt.added
             x.held = Held(judged, response.status, response.reason, headers, body, attempt.account)
@@ -324,7 +336,7 @@ class Proxy:
         account = attempt.account
         reason = f"{verdict.reason}: {detail}" if detail else verdict.reason
         if verdict.effect is not None:
-            x.limited |= isinstance(verdict.effect, LimitAccount | SetAside)
+            x.limited |= status == 429 and isinstance(verdict.effect, LimitAccount | SetAside)
             _say(self._pool.apply(account.id, verdict.effect, x.ask, self._now_ms()))
         log.warning("Failed to proxy request with account %s: %s", account.name, reason)
         self._note(x, attempt, verdict.action, status, reason)

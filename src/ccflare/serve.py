@@ -22,6 +22,7 @@ from ccflare.store import Store, open_store
 log = logging.getLogger("ccflare.Server")
 
 BACKLOG = 2048
+OPEN_FILES = 65_536
 FLUSH_S = 10.0
 """Longest wait for the database at the end."""
 
@@ -29,6 +30,7 @@ FLUSH_S = 10.0
 def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status. Raises OperatorError when it cannot start."""
     settings = loaded.settings
+    _allow_many_connections()
     sockets = listen(settings)
     # With the default of 5 ms a busy event loop starves the writer thread: batches took seconds, now a tenth of one.
     sys.setswitchinterval(0.00002)
@@ -58,6 +60,19 @@ def _open_first(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         for sock in sockets:
             sock.close()
         raise
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files: every stream takes two, and systems begin with 256 or 1024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that they do not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -119,10 +119,14 @@ def peek(path: bytes, headers: Headers, body: bytes | bytearray | None) -> Peek:
 def session_key(seen: Peek, client: str) -> str:
     """Return the key of a request's session: 32 hexadecimal digits, nothing of what the client sent.
 
+    This machine is one client, whichever of its addresses `localhost` meant.
+
     Ids that clients choose are told apart by `client`, so that nobody can join another's session. The
     fingerprint is not: who sends the same prompt shares its cache. A request with neither belongs to its
     client.
     """
+    if client == "::1" or client.startswith(("127.", "::ffff:127.")):
+        client = "127.0.0.1"
     if seen.session_id is not None:
         return _digest("id", client, seen.session_id)
     return seen.fingerprint or _digest("client", client)

@@ -23,13 +23,22 @@ def _as_sent(stage: Any, found: rawhttp.Answer) -> bool:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["message", "stream"])
-@pytest.mark.parametrize("preset", ["", "400", "400-too-long", "403", "404", "409", "413"])
+@pytest.mark.parametrize("preset", ["", "400", "400-too-long", "404", "409", "413"])
 def test_11_status_and_body_come_back_byte_for_byte(stage: Any, preset: str, *, stream: bool) -> None:
     """Answers and the client's own errors have upstream's status and bytes; they are asked for once."""
     found = ask(stage.port, messages(f"[[fake {preset}]]" if preset else "Hello", stream=stream))
     assert found.status == int(preset[:3] or 200)
     assert _as_sent(stage, found)
     assert len(stage.upstream.log) == 1
+
+
+def test_11_a_permission_that_no_account_has_is_refused_in_upstreams_words(stage: Any) -> None:
+    """A 403 is tried on every account, and the last one's answer comes back byte for byte."""
+    found = ask(stage.port, messages("[[fake 403]]"))
+    assert found.status == 403
+    assert _as_sent(stage, found)
+    asked = [entry.account for entry in stage.upstream.log]
+    assert len(asked) == len(set(asked)) > 1
 
 
 def test_12_all_end_to_end_headers_come_back_none_doubled(stage: Any) -> None:

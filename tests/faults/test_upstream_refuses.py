@@ -31,7 +31,6 @@ CLIENTS_OWN = [
     Case(f"{status} of the client", str(status), f"alpha deliver {status}", status=status, says=says)
     for status, says in (
         (400, "messages.0.content.0.type"),
-        (403, "permission to use"),
         (404, "claude-unknown"),
         (409, "changed by another"),
         (413, "maximum size"),
@@ -62,7 +61,31 @@ CREDENTIALS_AND_MONEY = [
         both=True,
         says="credit balance is too low",
     ),
+    passed_on("403 about a permission", "403", 403),
+    Case(
+        "403 about a permission everywhere",
+        "403",
+        NEXT_TOO.format(403),
+        status=403,
+        both=True,
+        says="permission to use",
+    ),
     passed_on("400 about extra usage", "400-extra-usage", 400),
+    Case(
+        "400 about extra usage everywhere",
+        "400-extra-usage",
+        NEXT_TOO.format(400),
+        status=400,
+        both=True,
+        says="extra usage",
+    ),
+    Case(
+        "a 400 whose body comes late",
+        {"status": 400, "delay": 6, "message": "It is late"},
+        "alpha deliver 400",
+        status=400,
+        says="It is late",
+    ),
     passed_on("402", "402", 402, LIMITED),
 ]
 

@@ -96,6 +96,11 @@ class ScriptedResponse:
             await asyncio.Event().wait()
         return b""
 
+    async def read_within(self, seconds: float) -> bytes | None:
+        if self._answer.forever and not self._left:
+            return None
+        return await self.read()
+
     async def relay(self, sink: Sink) -> None:
         while part := await self.read():
             sink.write(part)

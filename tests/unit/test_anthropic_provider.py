@@ -230,7 +230,6 @@ def test_extra_usage_sets_one_model_aside() -> None:
         outcome(400, "messages: at least one message is required", error_type="invalid_request_error"),
         outcome(400, "prompt is too long: 250000 tokens > 200000 maximum"),
         outcome(400, "anthropic-version: header is required"),
-        outcome(403, "Your API key does not have permission to use the specified resource."),
         outcome(400, "web search is not allowed for this organization"),
         outcome(404, "model: claude-nonexistent"),
         outcome(409, "conflict"),
@@ -282,3 +281,17 @@ def test_own_answer_means_a_limited_account() -> None:
     verdict = CLAUDE.verdict(Outcome(status, NOW, reading=read_limits(headers, NOW)))
     assert isinstance(verdict.effect, LimitAccount)
     assert verdict.effect.until_ms == NOW + 100_000
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Your API key does not have permission to use the specified resource.",
+        "Request not allowed",
+        "Your organization does not have access to Claude. Please login again or contact your administrator.",
+    ],
+)
+def test_a_refused_permission_is_another_accounts_chance(message: str) -> None:
+    """A 403 of which nothing says that it is for ever goes to the next account and benches none."""
+    verdict = CLAUDE.verdict(outcome(403, message, error_type="permission_error"))
+    assert (verdict.action, verdict.effect) == ("next", None)

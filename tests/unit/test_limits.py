@@ -399,7 +399,7 @@ ACCOUNT_ERRORS = (
         (outcome(403, error_type="gone"), "next", RefuseCredential),
         (outcome(403, error_message="revoked", kind="oauth"), "refresh", type(None)),
         (outcome(403, error_message="revoked", kind="oauth", refreshed=True), "next", RefuseCredential),
-        (outcome(403, error_message="this model is not for you"), "deliver", type(None)),
+        (outcome(403, error_message="this model is not for you"), "next", type(None)),
         (outcome(422, error_message="credit balance"), "deliver", type(None)),
     ],
 )

@@ -232,3 +232,11 @@ def test_strategy_names() -> None:
     assert check_strategy("session") == "session"
     with pytest.raises(ValueError, match=r"^Invalid strategy: round-robin$"):
         check_strategy("round-robin")
+
+
+def test_this_machine_is_one_client() -> None:
+    """A session does not split when `localhost` means one loopback address now and another one then."""
+    seen = Peek(session_id="s")
+    keys = {session_key(seen, address) for address in ("127.0.0.1", "::1", "127.8.9.10", "::ffff:127.0.0.1")}
+    assert len(keys) == 1
+    assert session_key(seen, "192.0.2.1") not in keys

@@ -20,7 +20,7 @@ def asgi(read_health: Callable[[], Health]) -> Starlette:
     async def get_health(_request: Request) -> Response:
         return JsonResponse(health(read_health()))
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/health", get_health),
             Route("/", _root, methods=["GET", "HEAD"]),
@@ -28,6 +28,8 @@ def asgi(read_health: Callable[[], Health]) -> Starlette:
         ],
         exception_handlers={HTTPException: _http_error, Exception: _defect},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _probe(_request: Request) -> Response:
@@ -43,6 +45,8 @@ async def _root(request: Request) -> Response:
 async def _http_error(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
+    if error.status_code == 405:  # a method that no route owns
+        return JsonResponse({"error": "Not Found"}, status_code=404)
     return JsonResponse({"error": error.detail}, status_code=error.status_code, headers=dict(error.headers or {}))
 
 

@@ -25,6 +25,8 @@ class Bounds:
     """From the first byte of a head to its last: 408."""
     body_s: float = 60.0
     """Between two pieces of a body that is wanted: 408."""
+    whole_body_s: float = 3600.0
+    """From the head to the last piece of its body: 408."""
     linger_s: float = 5.0
     """An ending connection whose client has its answer and is silent: cut (RFC 9112 §9.6)."""
     farewell_s: float = 60.0

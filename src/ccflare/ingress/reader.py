@@ -59,6 +59,8 @@ class Reader:
         self._unheard_bytes = 0
         """Bytes without a head, a piece of body or an end of a message in them: of a part that may have no end."""
         self._may_be_large = False
+        self._body_by = 0.0
+        """When the body that arrives now must have arrived."""
         self._upgrade = False
         self.target = b""
         """Of the request that is read now, or was read last."""
@@ -148,6 +150,7 @@ class Reader:
             raise _Stop(400, "Too many pipelined requests")
         if request.reading:
             self.arriving = request
+            self._body_by = loop.time() + self._bounds.whole_body_s
             deadline = None if request.awaits_continue else loop.time() + self._bounds.body_s
             self._connection.deadline = deadline
 
@@ -155,7 +158,7 @@ class Reader:
         """Give a piece of the body to its request."""
         self._unheard_bytes = 0
         if self.arriving is not None:
-            self._connection.deadline = self._loop.time() + self._bounds.body_s
+            self._connection.deadline = min(self._loop.time() + self._bounds.body_s, self._body_by)
             self.arriving.take(piece)
 
     def on_message_complete(self) -> None:

@@ -133,8 +133,12 @@ class ClientRequest:
             self._wake()
 
     def _afford(self, size: int) -> bool:
-        """Take bytes of the budget; when it has no more, nothing further is kept."""
-        if self._budget is not None and self._keeping:
+        """Take bytes of the budget; when it has no more, nothing further is kept.
+
+        A body that is short enough to be held anyway is kept whatever others hold.
+        """
+        if self._budget is not None and self._keeping and self._size > self._connection.held_bytes:
+            size = self._size - self._taken_bytes
             if not self._budget.take(size):
                 self._limit = -1
                 return False

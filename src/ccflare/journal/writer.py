@@ -101,6 +101,8 @@ class Writer:
             self._watch_at = now  # so that something is tried
         self._report_lost()
         try:
+            if now >= self._watch_at and self._waiting():
+                self._write_all()  # before others' changes are read: they must not hide what was learnt here
             self._watch(now)
             if self._due(now):
                 self._write_all()

@@ -323,5 +323,7 @@ _ROWS = (
     _Row(_LIMITED, _always, "next", "rate limited without saying what", _set_model_aside),
     _Row(_TRANSIENT, _asks_long, "next", "upstream trouble, not to be retried soon", _no_effect),
     _Row(_TRANSIENT, _always, "retry", "upstream trouble", _no_effect),
+    # Another account's key may be allowed what this one is not; that says nothing about its next request.
+    _Row(frozenset({403}), _always, "next", "permission refused", _no_effect),
     _Row(None, _always, "deliver", "the client's own", _no_effect),
 )

@@ -102,6 +102,20 @@ class Response:
             raise self._error
         return b""
 
+    async def read_within(self, seconds: float) -> bytes | None:
+        """Read as `read` does, but return None when nothing comes for so long; the answer goes on."""
+        if not self._buffer and self._source is not None:
+            timer = asyncio.get_running_loop().call_later(seconds, self._wake)
+            try:
+                await self._wait()
+            finally:
+                timer.cancel()
+        if self._buffer:
+            return self._taken()
+        if self._error is not None:
+            raise self._error
+        return b"" if self._source is None else None
+
     async def relay(self, sink: Sink) -> None:
         """Push everything that is left into `sink.write`, as it arrives; return at the clean end.
 

@@ -1,6 +1,7 @@
 """Bodies of requests: every framing arrives whole, byte for byte, in bounded memory and bounded time."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -322,3 +323,24 @@ def test_a_held_back_client_that_leaves_is_noticed(listening: Any) -> None:
         eventually(lambda: ingress._held)
         connection.close()
         assert eventually(lambda: listener.ended, 1.0) == ["cancelled"]
+
+
+def test_a_body_that_trickles_for_ever_is_refused(listening: Any) -> None:
+    """A body has a bound as a whole, however steadily its pieces come: 408."""
+    bounds = Bounds(whole_body_s=0.5, look_s=0.02)
+    with listening(bounds=bounds) as listener, listener.connect() as connection:
+        connection.send(post(None, "/v1/m", ("Content-Length", "1000")))
+        done = threading.Event()
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):
+                while not done.wait(0.02):
+                    connection.send(b"x")
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        try:
+            assert connection.head().status == 408
+        finally:
+            done.set()
+            sender.join()
