@@ -11,7 +11,7 @@ import pytest
 
 import rawhttp
 from ccflare.ingress import Bounds
-from ccflare.wire import Inbound
+from ccflare.wire import ByteBudget, Inbound
 from ingress_kit import Listener, eventually, get, post
 
 CHUNKED = (("Transfer-Encoding", "chunked"),)
@@ -344,3 +344,42 @@ def test_a_body_that_trickles_for_ever_is_refused(listening: Any) -> None:
         finally:
             done.set()
             sender.join()
+
+
+@pytest.mark.parametrize(("size", "kept"), [(100, True), (200_000, True), (400_000, False)])
+def test_a_spent_budget_only_concerns_long_bodies(listening: Any, size: int, kept: bool) -> None:
+    """When others hold all that may be held, short bodies are still kept, and long ones come in pieces, whole."""
+    budget = ByteBudget(0)
+
+    async def script(inbound: Inbound) -> None:
+        body = await inbound.read_body(1 << 20, budget)
+        parts = [bytes(body)] if body is not None else [piece async for piece in inbound.pieces()]
+        answer = b"kept" if body is not None else b"pieces"
+        answer += b" %d" % sum(map(len, parts))
+        inbound.start(200, b"", [], len(answer))
+        inbound.write(answer)
+        inbound.finish()
+
+    with listening(script) as listener, listener.connect() as connection:
+        connection.send(post(b"x" * size))
+        assert connection.answer().body == b"%s %d" % (b"kept" if kept else b"pieces", size)
+    assert budget.held == 0
+
+
+def test_what_was_taken_of_a_budget_is_given_back(listening: Any) -> None:
+    """Bytes of a long body are counted while it is held, and not any more when the answer has ended."""
+    budget = ByteBudget(1 << 20)
+    held: list[int] = []
+
+    async def script(inbound: Inbound) -> None:
+        body = await inbound.read_body(1 << 20, budget)
+        assert body is not None
+        held.append(budget.held)
+        inbound.start(200, b"", [], 0)
+        inbound.finish()
+
+    with listening(script) as listener, listener.connect() as connection:
+        connection.send(post(b"x" * 500_000))
+        assert connection.answer().status == 200
+    assert held == [500_000]
+    assert budget.held == 0
