@@ -231,7 +231,7 @@ class Proxy:
         inbound, started = x.inbound, attempt.started
         target = base.prefix + inbound.target if base.prefix else inbound.target
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("Exchange %s: %s %s to %s for %s", x.id, inbound.method, x.path, url, attempt.account.name)
+            log.debug("Exchange %s is sent to %s for %s", x.id, url, attempt.account.name)
         try:
             return await self._parts.transport.open(
                 base.origin,
@@ -318,8 +318,9 @@ class Proxy:
         """Keep a refused answer, if it is short: it is delivered when nothing better comes."""
         began = self._monotonic()
         try:
-            # Of an event stream that began with an error, that error is all there is to deliver.
-            body = beginning if x.streamed else await read_whole(response, beginning)
+            body = await read_whole(response, beginning)
+            if body is None and x.streamed and attempt.head.coding is None:
+                body = beginning  # a stream that stays open after its error: the error is all there is to deliver
         except asyncio.CancelledError:
             self._note(x, attempt, "cancelled", response.status)
             raise

@@ -15,8 +15,6 @@ import msgspec
 
 from ccflare.wire import Headers
 
-STRATEGIES = ("session",)
-
 HASHED_BYTES = 64 * 1024
 """Each part of a request adds at most this many bytes to its fingerprint."""
 
@@ -29,13 +27,6 @@ _SESSION_SUFFIX = re.compile(r"_session_([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0
 _UPLOADS = (b"/v1/messages/batches", b"/v1/files")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOTHING = msgspec.Raw()
-
-
-def check_strategy(name: str) -> str:
-    """Return the name of a strategy. Raises ValueError when there is none of that name."""
-    if name not in STRATEGIES:
-        raise ValueError(f"Invalid strategy: {name}")
-    return name
 
 
 class Peek(msgspec.Struct, frozen=True):

@@ -52,6 +52,8 @@ class Answer:
     cut: TransportError | None = None
     forever: bool = False
     """The body never ends."""
+    rest: bytes = b""
+    """Arrives in a piece of its own, behind `body`."""
 
     def response(self) -> "ScriptedResponse":
         return ScriptedResponse(self)
@@ -79,7 +81,7 @@ class ScriptedResponse:
         self.discarded = False
         self.resumed = 0
         self._answer = answer
-        self._left = [answer.body[:7], answer.body[7:]]
+        self._left = [part for part in (answer.body[:7], answer.body[7:], answer.rest) if part]
 
     def ready(self) -> bytes:
         return b""

@@ -2,12 +2,16 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ccflare.app import build
@@ -156,16 +160,42 @@ async def max_exchanges(_directory: Path) -> None:
     assert (await world.ask()).status == 503
 
 
-@shows("db_path", "log_dir", "log_level", "log_format", "debug")
-async def files_and_logs(directory: Path) -> None:
+@shows("db_path")
+async def db_path(directory: Path) -> None:
     away = directory / "away.db"
     assert ccflare(directory, "--list", ccflare_DB_PATH=str(away)).returncode == 0
     assert away.exists()
-    names = ("log_dir", "log_level", "log_format", "debug")
-    variables = {"CCFLARE_LOG_DIR": str(directory), "LOG_LEVEL": "ERROR", "LOG_FORMAT": "json", "ccflare_DEBUG": "1"}
-    loaded = load({}, variables | {"HOME": str(directory)}, create=False).settings
-    assert [getattr(loaded, name) for name in names] == [directory, "ERROR", "json", True]
-    assert loaded.effective_log_level == "DEBUG"
+
+
+def log_of_a_server(directory: Path, **variables: str) -> str:
+    """Start a real server, stop it when it answers, and return what it has logged."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "PORT": port, "CCFLARE_LOG_DIR": str(directory)}
+    command = [sys.executable, "-m", "ccflare", "serve"]
+    with subprocess.Popen(command, env=environment | variables, stderr=subprocess.DEVNULL) as server:
+        try:
+            give_up = time.monotonic() + 20
+            while time.monotonic() < give_up:
+                with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+                    break
+                time.sleep(0.02)
+        finally:
+            server.terminate()
+            server.wait(20)
+    log = directory / "app.log"
+    return log.read_text() if log.exists() else ""
+
+
+@shows("log_dir", "log_format", "log_level", "debug")
+async def logs(directory: Path) -> None:
+    assert "INFO: [Server]" in log_of_a_server(directory)
+    (directory / "app.log").unlink()
+    assert log_of_a_server(directory, LOG_LEVEL="ERROR") == ""
+    lines = log_of_a_server(directory, LOG_LEVEL="ERROR", LOG_FORMAT="json", ccflare_DEBUG="1").splitlines()
+    assert all(msgspec.json.decode(line)["level"] for line in lines)
+    assert any("listens on port" in line for line in lines)
 
 
 @shows("http_proxy", "https_proxy", "no_proxy")

@@ -497,3 +497,21 @@ async def test_debug_lines_say_why_an_account_is_tried(caplog: pytest.LogCapture
         await world.ask(Client(b'{"model":"m"}', headers=session))
     [line] = [record for record in caplog.records if record.name == "ccflare.SessionStrategy"]
     assert "its session's account" in line.getMessage()
+
+
+async def test_what_follows_the_first_error_of_a_stream_is_delivered_too() -> None:
+    """The last refused stream is verbatim to its end, which may come later than its error, as a gzip trailer does."""
+    world = World("a", retry_attempts=1)
+    refused = stream(error_event("overloaded_error"))
+    refused.rest = b": the end\n\n"
+    world.script(a=[refused])
+    client = await world.ask()
+    assert bytes(client.answer) == error_event("overloaded_error") + b": the end\n\n"
+
+
+async def test_a_stream_that_stays_open_after_its_error_gives_the_error() -> None:
+    """When the stream does not end, the client gets its error, and the answer ends."""
+    world = World("a", retry_attempts=1)
+    world.script(a=[stream(error_event("overloaded_error"), forever=True)])
+    client = await world.ask()
+    assert (bytes(client.answer), client.ended) == (error_event("overloaded_error"), "clean")

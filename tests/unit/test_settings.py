@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ccflare.errors import InvalidSetting
-from ccflare.settings import TABLE, Loaded, Settings, changed, load, rows, stamp
+from ccflare.settings import TABLE, Loaded, changed, load, rows, stamp
 from ccflare.wire import BaseUrl
 
 
@@ -403,12 +403,6 @@ def test_the_stamp_changes_with_the_file(tmp_path: Path) -> None:
     assert same
     assert stamp(loaded.path) != loaded.stamp
     assert stamp(tmp_path / "missing") is None
-
-
-def test_debug_means_everything_is_logged() -> None:
-    """`debug` outdoes `log_level`."""
-    assert Settings(debug=True, log_level="ERROR").effective_log_level == "DEBUG"
-    assert Settings(log_level="ERROR").effective_log_level == "ERROR"
 
 
 def test_rows_describe_every_setting(environ: dict[str, str]) -> None:

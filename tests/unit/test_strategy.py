@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ccflare.strategy import Peek, check_strategy, first, headroom_bucket, order, peek, session_key
+from ccflare.strategy import Peek, first, headroom_bucket, order, peek, session_key
 from ccflare.wire import Headers
 
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -225,13 +225,6 @@ def test_bound_account_comes_first() -> None:
 def test_headroom_buckets(headroom: float | None, bucket: int) -> None:
     """Accounts with plenty left, or of which nothing is known, are equal."""
     assert headroom_bucket(headroom) == bucket
-
-
-def test_strategy_names() -> None:
-    """The only strategy is session; another name is refused in the words scripts know."""
-    assert check_strategy("session") == "session"
-    with pytest.raises(ValueError, match=r"^Invalid strategy: round-robin$"):
-        check_strategy("round-robin")
 
 
 def test_this_machine_is_one_client() -> None:

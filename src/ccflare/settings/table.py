@@ -226,11 +226,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({shown})"
 
     @property
-    def effective_log_level(self) -> Level:
-        """The level that `log_level` and `debug` make together."""
-        return "DEBUG" if self.debug else self.log_level
-
-    @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses to listen on."""
         return ("127.0.0.1", "::1") if self.host in {"", "localhost"} else (self.host,)
