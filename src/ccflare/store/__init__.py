@@ -125,6 +125,10 @@ class Store(Protocol):
         """Say whether the database has been removed, or another one put in its place, since it was opened."""
         ...
 
+    def interrupt(self) -> None:
+        """End the statement that runs; it raises StoreBusy. The one method that any thread may call."""
+        ...
+
     def close(self) -> None:
         """Close the connection. Harmless when it is closed already."""
         ...

@@ -19,7 +19,7 @@ APPLICATION_ID = 0x63636661
 """Marks a file as ours in its header ("ccfa")."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_INTERRUPT}
 _RETRY_S = 0.02
 
 _T = TypeVar("_T")

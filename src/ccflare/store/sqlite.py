@@ -18,7 +18,8 @@ import msgspec
 from ccflare.errors import Conflict, NotFound, StoreError
 from ccflare.records import Account, Binding, Credentials, Exchange
 from ccflare.store import AccountChange, Batch, Counts, rows
-from ccflare.store.opening import connect, mapped
+from ccflare.store.database import Database
+from ccflare.store.opening import mapped
 
 _ROWS_AT_ONCE = 512
 _ROWS_STEP = 32
@@ -31,7 +32,8 @@ class SqliteStore:
 
     def __init__(self, path: Path, busy_timeout_s: float) -> None:
         self._path = Path(os.path.realpath(path))
-        self._connection = connect(self._path, busy_timeout_s)
+        self._db = Database(self._path, busy_timeout_s)
+        self._connection = self._db.connection
         try:
             with mapped(self._path):
                 self._version = self._data_version()
@@ -56,14 +58,14 @@ class SqliteStore:
         proof = credentials.api_key if account.kind == "api_key" else credentials.refresh_token
         if credentials.account_id != account.id or proof is None:
             raise ValueError("an account comes with its own credential of its kind")
-        with self._transaction():
+        with self._db.transaction():
             self._check_name(account.name, account.id)
             self._connection.execute(rows.INSERT_ACCOUNT, rows.account_row(account, credentials))
 
     def update_account(self, account_id: str, change: AccountChange) -> None:
         """Change what the operator owns. Raises NotFound, and Conflict when the new name is taken."""
         statement, values = rows.update_account(change)
-        with self._transaction():
+        with self._db.transaction():
             if isinstance(change.name, str):
                 self._check_name(change.name, account_id)
             if statement:
@@ -73,12 +75,12 @@ class SqliteStore:
         """Replace an account's secrets; it counts as signed in again. Raises NotFound."""
         api_key, access_token, refresh_token = rows.secret_texts(credentials)
         values = (api_key, access_token, refresh_token, expires_at_ms, credentials.account_id)
-        with self._transaction():
+        with self._db.transaction():
             self._change_one(credentials.account_id, rows.UPDATE_CREDENTIALS, values)
 
     def remove_account(self, account_id: str) -> None:
         """Remove an account, its secrets and its sessions; its requests stay. Raises NotFound."""
-        with self._transaction():
+        with self._db.transaction():
             self._change_one(account_id, "DELETE FROM accounts WHERE id = ?", (account_id,))
             self._connection.execute("DELETE FROM sessions WHERE account_id = ?", (account_id,))
 
@@ -90,7 +92,7 @@ class SqliteStore:
 
     def forget_bindings(self, *, bound_before_ms: int, at_most: int = 1000) -> int:
         """Delete some bindings made before an instant; return how many."""
-        with self._transaction():
+        with self._db.transaction():
             return self._connection.execute(rows.DELETE_BINDINGS, (bound_before_ms, at_most)).rowcount
 
     def session_counts(self, *, bound_since_ms: int) -> dict[str, int]:
@@ -114,7 +116,7 @@ class SqliteStore:
 
     def reset_stats(self) -> None:
         """Set every account's counters to zero; the history stays."""
-        with self._transaction():
+        with self._db.transaction():
             self._connection.execute(rows.RESET_COUNTERS)
 
     def counts(self) -> Counts:
@@ -132,6 +134,10 @@ class SqliteStore:
         """Say whether the database has been removed, or another one put in its place, since it was opened."""
         return _identity(self._path) != self._file
 
+    def interrupt(self) -> None:
+        """End the statement that runs; it raises StoreBusy. The one method that any thread may call."""
+        self._connection.interrupt()
+
     def close(self) -> None:
         """Close the connection. Harmless when it is closed already.
 
@@ -145,7 +151,7 @@ class SqliteStore:
 
     def _write(self, batch: Batch) -> bool:
         """Write a batch; or nothing, and return False, when some of its exchanges are there already."""
-        with self._transaction():
+        with self._db.transaction():
             if self._insert_exchanges(batch.exchanges) != len(batch.exchanges):
                 self._connection.execute("ROLLBACK")
                 return False
@@ -193,20 +199,6 @@ class SqliteStore:
 
     def _data_version(self) -> int:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing; a block that has rolled back itself commits nothing."""
-        with mapped(self._path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                if self._connection.in_transaction:
-                    self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
