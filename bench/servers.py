@@ -193,4 +193,5 @@ def _environ() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.lower() not in unwanted and not name.lower().startswith(("ccflare_", "retry_", "session_", "xdg_"))
     }
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(_ROOT))))}
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(_ROOT))))
+    return kept | {"PYTHONPATH": path, "CF_PRICING_OFFLINE": "1"}

@@ -165,6 +165,7 @@ class Home:
             "ccflare_DB_PATH": str(self.database),
             "CCFLARE_LOG_DIR": str(self.path / "logs"),
             "RETRY_DELAY_MS": "10",
+            "CF_PRICING_OFFLINE": "1",
         }
         return own | dict(self.settings)
 

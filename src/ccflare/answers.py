@@ -41,6 +41,11 @@ def error(kind: str, message: str) -> bytes:
     return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
 
 
+def owner_unusable(state: str) -> str:
+    """Say that an object cannot be reached because its account is `paused`, `expired` or `auth_failed`."""
+    return f"The account that owns what this request names is {state}; to every other account it does not exist"
+
+
 def all_failed(attempts: int, last_error: str) -> bytes:
     """Return the body of the 503 that ends an exchange without any upstream answer."""
     return msgspec.json.encode({"type": "error", "error": ALL_FAILED, "attempts": attempts, "lastError": last_error})

@@ -1,24 +1,33 @@
 """All wiring and nothing else: which part is given which."""
 
 import logging
+import os
 import random
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
 
 from ccflare import api
-from ccflare.api import Health
+from ccflare.api import Configuration, Health
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
+from ccflare.desk import Desk
+from ccflare.feed import Feed
 from ccflare.gate import Gate
-from ccflare.journal import Journal
+from ccflare.journal import Journal, Retention
+from ccflare.oauth import OAuthSettings
+from ccflare.payload import Captured
 from ccflare.pool import Pool
 from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
-from ccflare.records import Account, Credentials
+from ccflare.records import Account, Credentials, Exchange
+from ccflare.refresh import Ground, Refresher
 from ccflare.settings import Settings
+from ccflare.sign_in import SignIn
 from ccflare.store import Store
+from ccflare.tokens import TokenEndpoint
 from ccflare.transport import Deadlines, ProxyRules, Transport
 
 log = logging.getLogger("ccflare.Server")
@@ -38,9 +47,21 @@ class App:
     """Take over the accounts as the store has them."""
     apply: Callable[[Settings], None]
     """Take over the settings that apply without a restart."""
+    refresher: Refresher
+    desks: tuple[Desk, ...]
+    """Answer people's questions and keep tokens; to be closed at the end, after the refresher."""
+    exchanges: Feed
+    """Tells of exchanges that end; closing it ends the streams that follow it."""
+    log_lines: Feed
+    """The same for the log."""
 
 
-def build(settings: Settings, clock: Clock, open_store: Callable[[], Store]) -> App:
+def build(
+    settings: Settings,
+    clock: Clock,
+    open_store: Callable[[], Store],
+    flags: Mapping[str, object] | None = None,
+) -> App:
     """Connect the parts of one server. Nothing runs yet."""
     pool = Pool(session_ms=settings.session_duration_ms)
     keyring = Keyring()
@@ -54,11 +75,25 @@ def build(settings: Settings, clock: Clock, open_store: Callable[[], Store]) -> 
             if account.provider not in PROVIDERS and account.id not in strangers:
                 strangers.add(account.id)
                 log.warning("Account %s is not used: its provider is not known here", account.name)
-        keyring.load(credentials)
+        keyring.load(credentials, known)
+        refresher.load(known)
         pool.load(known, int(clock.now() * 1000))
 
     journal = Journal(open_store, load)
+    journal.rules = Retention.of(settings)
+    exchanges, log_lines = (Feed(first_id=int(clock.now() * 1_000_000)) for _ in range(2))
+
+    def record(exchange: Exchange, captured: Captured | None = None, /) -> None:
+        journal.put(exchange, captured)
+        exchanges.publish("request", exchange)
+
+    def oauth_settings() -> OAuthSettings:
+        return OAuthSettings.of(proxy.settings)
+
     transport = Transport(deadlines=_deadlines(settings), proxies=_proxies(settings))
+    desk, slow_desk, token_desk = Desk(open_store), Desk(open_store, "analytics"), Desk(open_store, "tokens")
+    endpoint = TokenEndpoint(transport, oauth_settings, clock)
+    refresher = Refresher(Ground(endpoint, token_desk, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
     parts = Parts(
         pool=pool,
         keyring=keyring,
@@ -66,7 +101,8 @@ def build(settings: Settings, clock: Clock, open_store: Callable[[], Store]) -> 
         provider=PROVIDERS["anthropic"],
         clock=clock,
         rng=random.Random(),  # noqa: S311  # spreads load and makes ids unique; nothing secret comes of it
-        record=journal.put,
+        record=record,
+        refresher=refresher,
     )
     proxy = Proxy(parts, settings)
     started = clock.monotonic()
@@ -83,11 +119,38 @@ def build(settings: Settings, clock: Clock, open_store: Callable[[], Store]) -> 
 
     def apply(changed: Settings) -> None:
         proxy.settings = changed
+        journal.rules = Retention.of(changed)
         pool.session_ms = changed.session_duration_ms
         transport.deadlines = _deadlines(changed)
 
-    gate = Gate((settings.host, *settings.allowed_hosts) if settings.host else settings.allowed_hosts)
-    return App(proxy, pool, transport, journal, gate, api.asgi(read_health), load, apply)
+    people = api.Parts(
+        clock=clock,
+        pool=pool,
+        desk=desk,
+        slow_desk=slow_desk,
+        load=load,
+        read_health=read_health,
+        configuration=Configuration(settings, flags or {}, os.environ),
+        log_dir=settings.log_dir,
+        exchanges=exchanges,
+        log_lines=log_lines,
+        clean_up=journal.clean_up,
+        sign_in=SignIn(desk.ask, endpoint, oauth_settings, clock),
+    )
+    return App(
+        proxy=proxy,
+        pool=pool,
+        transport=transport,
+        journal=journal,
+        gate=Gate((settings.host, *settings.allowed_hosts) if settings.host else settings.allowed_hosts),
+        asgi=api.asgi(people),
+        load=load,
+        apply=apply,
+        refresher=refresher,
+        desks=(desk, slow_desk, token_desk),
+        exchanges=exchanges,
+        log_lines=log_lines,
+    )
 
 
 def _deadlines(settings: Settings) -> Deadlines:

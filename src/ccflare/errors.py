@@ -43,6 +43,12 @@ class StoreBusy(StoreError):
     kind = "store_busy"
 
 
+class KeyMismatch(StoreError):
+    """The stored credentials are encrypted, and not with the key that is set."""
+
+    kind = "key_mismatch"
+
+
 class AddressInUse(OperatorError):
     """Another program listens on the port."""
 
@@ -73,7 +79,41 @@ class Conflict(RequestError):
     kind = "conflict"
 
 
+class InvalidCode(RequestError):
+    """What was pasted is not the code of the sign-in. Nothing was sent, and the right code may still be given."""
+
+    kind = "invalid_code"
+
+
+class TokenRefused(RequestError):
+    """The token endpoint has decided: the same request will not succeed later.
+
+    `reason` is its error code (RFC 6749 §5.2), for example `invalid_grant`. The text never contains a secret.
+    """
+
+    kind = "token_refused"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 # Upstream, or the way to it, must recover.
+
+
+class TokenEndpointError(CcflareError):
+    """The token endpoint gave no usable answer; the same request may succeed later.
+
+    `retry_after_s`: how long it asked to be left alone; None when it did not say. The text never contains a
+    secret.
+    """
+
+    status = 502
+    kind = "token_endpoint_error"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TransportError(CcflareError):

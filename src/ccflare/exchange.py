@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from ccflare.meter import Metered
+from ccflare.payload import Captured
 from ccflare.pool import Ask
 from ccflare.pricing import PriceTable, cost
-from ccflare.records import Account, Attempt, Exchange
+from ccflare.records import Account, Attempt, Exchange, Secret
 from ccflare.usage import NOT_SAID
 from ccflare.wire import Body, Headers, Inbound
 
@@ -34,10 +35,10 @@ class OpenExchange:
     """One client request on its way. Instants are monotonic seconds unless their name says otherwise."""
 
     __slots__ = (
-        "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "error", "first_byte_at",
-        "first_byte_by", "held", "id", "inbound", "limited", "metered", "own_ms", "path", "ready_at", "refreshed",
-        "repeatable", "request_bytes", "response_bytes", "retries", "status", "streamed", "tried", "upstream_s",
-        "wait_ms",
+        "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "captured",
+        "credential", "error", "first_byte_at", "first_byte_by", "held", "id", "inbound", "limited", "metered",
+        "own_ms", "path", "ready_at", "refreshed", "repeatable", "request_bytes", "response_bytes", "retries",
+        "status", "streamed", "tried", "upstream_s", "wait_ms",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, exchange_id: str, arrived_ms: int, arrived_at: float) -> None:
@@ -63,9 +64,7 @@ class OpenExchange:
         """Whose answer the client got."""
         self.attempts: list[Attempt] = []
         self.tried: set[str] = set()
-        self.retries = 0
-        self.refreshed = False
-        self.wait_ms = 0
+        self.retries = self.wait_ms = 0
         self.limited = False
         """An account was skipped because of a limit."""
         self.held: Held | None = None
@@ -73,14 +72,23 @@ class OpenExchange:
         self.error: str | None = None
         self.metered: Metered | None = None
         """What the answer said about its usage; None where it was not looked at."""
-        self.streamed = False
-        self.request_bytes = 0
-        self.response_bytes = 0
+        self.captured: Captured | None = None
+        """What was said, for the store; None when it is not to be kept."""
+        self.streamed = self.refreshed = False
+        self.credential: Secret | None = None  # what the last attempt proved itself with
+        self.request_bytes = self.response_bytes = 0
 
     def fail(self, error: str) -> None:
         """Note why the exchange is no success; the first reason stays."""
         if self.error is None:
             self.error = error[:MAX_REASON]
+
+    def answered(self, status: int, headers: Headers, body: bytes = b"") -> None:
+        """Capture the head of the answer that the client gets, and as much of the body as is there."""
+        if self.captured is not None:
+            self.captured.answered(status, headers)
+            if body:
+                self.captured.response.add(body)
 
     def take_time(self, now: float) -> float:
         """Fix and return ccflare's own share of the time so far, in milliseconds."""

@@ -7,8 +7,8 @@ outcome means. Here is only the order of things: read, choose, send, weigh, deli
 import asyncio
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ccflare import answers, strategy
 from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
@@ -28,11 +28,13 @@ from ccflare.limits import (
     judge_failure,
     read_limits,
 )
-from ccflare.meter import Meter
+from ccflare.meter import Meter, Sightings
+from ccflare.payload import Captured
 from ccflare.pool import Ask, Pool
 from ccflare.pricing import BUNDLED
 from ccflare.providers import Provider
-from ccflare.records import Account, Attempt, Exchange, new_id
+from ccflare.records import Account, Attempt, Exchange, Secret, new_id, state_of
+from ccflare.refresh import Refresher
 from ccflare.relay import Relay
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
@@ -46,7 +48,17 @@ usage_log = logging.getLogger("ccflare.extractUsageInfo")
 MAX_REASON = 500
 TOO_LATE_S = 0.005
 """With less time than this nothing is tried any more: loop timers may fire a millisecond early."""
+CAPTURED_BYTES = 64 * 1024 * 1024
+"""What may be captured of all running exchanges together; beyond it bodies are cut earlier."""
 NO_HEAD = Head([])
+
+
+class Record(Protocol):
+    """Keeps an exchange that has ended, and what was captured of it. Never waits."""
+
+    def __call__(self, exchange: Exchange, captured: Captured | None = None, /) -> None:
+        """Take both over."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,9 @@ class Parts:
     provider: Provider
     clock: Clock
     rng: random.Random
-    record: Callable[[Exchange], None]
+    record: Record
+    refresher: Refresher | None = None
+    """Where tokens come from that are not good any more; None: there are only keys."""
 
 
 @dataclass(slots=True)
@@ -84,6 +98,7 @@ class Proxy:
         self._budget = RetryBudget()
         self._base_urls: dict[str, BaseUrl] = {}
         self._bodies = ByteBudget(settings.body_buffers_bytes)
+        self._captures = ByteBudget(CAPTURED_BYTES)
         self.settings = settings
         self.prices = BUNDLED
         self.in_flight = 0
@@ -92,6 +107,8 @@ class Proxy:
         """Answer one request and record the exchange. Cancelled when the client goes away."""
         now_ms = self._now_ms()
         x = OpenExchange(inbound, new_id(now_ms, self._parts.rng), now_ms, self._monotonic())
+        if self.settings.store_payloads:
+            x.captured = Captured(inbound.target, inbound.headers, self._captures)
         self.in_flight += 1
         try:
             if self.in_flight <= self.settings.max_exchanges:
@@ -119,11 +136,22 @@ class Proxy:
             return
         body = await self._read(x)
         seen = strategy.peek(x.path, x.inbound.headers, body)
-        x.ask = Ask(strategy.session_key(seen, x.inbound.client), seen.model)
+        x.ask = Ask(strategy.session_key(seen, x.inbound.client), seen.model, self._owner(x, body))
         x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
         self._budget.deposit()
         if not await self._try_accounts(x):
             await self._exhausted(x)
+
+    def _owner(self, x: OpenExchange, body: bytes | bytearray | None) -> str | None:
+        """Return the account that owns what the request names; None for nearly every request."""
+        kinds = self._pool.owners.kinds
+        if not kinds:
+            return None
+        named = self._provider.objects_named(x.inbound.target, body, kinds)
+        owners = self._pool.owners.accounts_of(named, x.arrived_ms)
+        if len(owners) > 1:
+            log.debug("Exchange %s names objects of %d accounts; the first one's counts", x.id, len(owners))
+        return owners[0] if owners else None
 
     async def _read(self, x: OpenExchange) -> bytes | bytearray | None:
         """Read the request's body; None when it is too long to be kept, and will be sent piece by piece."""
@@ -135,8 +163,18 @@ class Proxy:
         else:
             x.body, x.body_length = body, len(body)
         x.request_bytes = x.body_length or 0
+        if x.captured is not None:
+            self._capture_request(x, x.captured, body)
         x.ready_at = self._monotonic()
         return body
+
+    @staticmethod
+    def _capture_request(x: OpenExchange, captured: Captured, body: bytes | bytearray | None) -> None:
+        """Keep the request's body, or what of its pieces will be sent."""
+        if body is not None:
+            captured.request.add(body)
+        elif not isinstance(x.body, bytes | bytearray):
+            x.body = captured.request.listen(x.body)
 
     # The loop.
 
@@ -161,7 +199,9 @@ class Proxy:
     def _explain(self, x: OpenExchange, account: Account) -> None:
         """Log why an account is tried: its session's, or the first in order."""
         bound = self._pool.bound_account(x.ask, self._now_ms())
-        why = "its session's account" if bound == account.id else "next in order"
+        why = "next in order"
+        if bound == account.id:
+            why = "its session's account" if x.ask.owner is None else "it owns what is named"
         strategy_log.debug(
             "Exchange %s (session %s, model %s): %s, %s", x.id, x.ask.session, x.ask.model, account.name, why
         )
@@ -169,8 +209,13 @@ class Proxy:
     async def _try_account(self, x: OpenExchange, account: Account) -> bool:
         """Try one account, again where the verdict says so. True when the client has an answer."""
         self._pool.begin(account.id, x.ask)
+        x.refreshed = False
         try:
             while (verdict := await self._attempt(x, account)) is not None:
+                if verdict.action == "refresh":
+                    if not await self._refresh(x, account):
+                        return False
+                    continue
                 wait_ms = self._pause_ms(x, verdict)
                 if wait_ms is None:
                     return False
@@ -197,15 +242,44 @@ class Proxy:
         in_time = self._monotonic() + wait_ms / 1000 + TOO_LATE_S < x.first_byte_by
         return wait_ms if in_time and self._budget.withdraw(self._now_ms()) else None
 
+    # Tokens.
+
+    async def _refresh(self, x: OpenExchange, account: Account) -> bool:
+        """Have the token replaced that upstream has refused. True when the request can be repeated with another."""
+        x.refreshed = True
+        return await self._fresh(x, account, x.credential) is not None and x.repeatable
+
+    async def _fresh(self, x: OpenExchange, account: Account, refused: Secret | None = None) -> Secret | None:
+        """Wait for a good token; that is no time of ours. None when there is none in time."""
+        refresher, began = self._parts.refresher, self._monotonic()
+        if refresher is None or account.kind != "oauth":
+            return None
+        try:
+            async with asyncio.timeout(max(0.0, x.first_byte_by - began)):
+                return await refresher.fresh(account, refused)
+        except TimeoutError:
+            return None
+        finally:
+            x.upstream_s += self._monotonic() - began
+
+    def _without_token(self, account: Account) -> Verdict:
+        """Say why there is nothing to send for an account."""
+        refresher = self._parts.refresher
+        if refresher is None or account.kind != "oauth":
+            return Verdict("next", reason=f"Token expired or missing for account: {account.name}")
+        return Verdict("next", reason=refresher.trouble(account))
+
     # One attempt.
 
     async def _attempt(self, x: OpenExchange, account: Account) -> Verdict | None:
         """Send the request once. None when the answer was delivered, else what to do about it."""
         attempt = _Attempt(account, self._monotonic())
-        secret = self._parts.keyring.secret(account)
+        secret = self._parts.keyring.secret(account, self._now_ms()) or await self._fresh(x, account)
         if secret is None:
-            reason = f"Token expired or missing for account: {account.name}"
-            return self._failed(x, attempt, Verdict("next", reason=reason))
+            return self._failed(x, attempt, self._without_token(account))
+        x.credential = secret
+        if x.captured is not None:
+            x.captured.secrets.append(secret)
         headers, changed = self._provider.outgoing_headers(x.inbound.headers, account.kind, secret)
         if changed:
             attempt.added.append((b"x-ccflare-changed", b"anthropic-beta"))
@@ -368,7 +442,8 @@ class Proxy:
         inbound.start(response.status, response.reason, headers, response.content_length)
         inbound.on_drain(response.resume)
         meter = self._meter(x, response.status, attempt.head.coding)
-        relay = Relay(inbound, monotonic, meter)
+        x.answered(response.status, headers)
+        relay = Relay(inbound, monotonic, meter, None if x.captured is None else x.captured.response)
         verdict, reason = "cancelled", None
         try:
             if beginning:
@@ -385,25 +460,45 @@ class Proxy:
             self._note(x, attempt, verdict, response.status, reason)
             if meter is not None:
                 self._read_meter(x, meter, complete=verdict == "deliver")
+            if response.status < 300:
+                self._forget_deleted(x)
 
-    def _meter(self, x: OpenExchange, status: int, coding: bytes | None) -> Meter | None:
-        """Return the meter of an answer that tells of usage."""
-        if status >= 300 or not self._provider.feeds_usage(x.path):
+    def _meter(self, x: OpenExchange, status: int, coding: bytes | None) -> Meter | Sightings | None:
+        """Return what reads an answer on the side: its usage, or just the ids of objects that it shows."""
+        if status >= 300:
             return None
-        return Meter(streamed=x.streamed, coding=coding)
+        find = self._provider.object_finder(x.inbound.method, x.path)
+        if self._provider.feeds_usage(x.path):
+            return Meter(streamed=x.streamed, coding=coding, find=find)
+        return None if find is None or x.streamed else Sightings(find, coding)
 
-    @staticmethod
-    def _read_meter(x: OpenExchange, meter: Meter, *, complete: bool) -> None:
+    def _forget_deleted(self, x: OpenExchange) -> None:
+        deleted = self._provider.object_deleted(x.inbound.method, x.path)
+        if deleted is not None:
+            self._pool.owners.forget(deleted)
+
+    def _read_meter(self, x: OpenExchange, meter: Meter | Sightings, *, complete: bool) -> None:
+        if isinstance(meter, Sightings):
+            self._note_objects(x, meter.end())
+            return
         x.metered = told = meter.end(complete=complete)
+        self._note_objects(x, told.objects)
         if complete and told.failure is not None:
             x.fail(told.failure)
         if told.problem is not None:
             usage_log.warning("Usage of %s could not be read whole: %s", x.id, told.problem)
 
+    def _note_objects(self, x: OpenExchange, objects: tuple[str, ...]) -> None:
+        """Note who showed these objects: they are that account's."""
+        if objects and x.account is not NOBODY:
+            self._pool.owners.note(x.account.id, objects, self._now_ms())
+
     def _answer(self, x: OpenExchange, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Give an answer of our own."""
         x.status, x.response_bytes, x.first_byte_at = status, len(body), self._monotonic()
-        answers.send(x.inbound, status, body, [*(headers or ()), self._timing(x)])
+        all_headers = [*(headers or ()), self._timing(x)]
+        x.answered(status, answers.HEADERS + all_headers, body)
+        answers.send(x.inbound, status, body, all_headers)
 
     def _timing(self, x: OpenExchange) -> tuple[bytes, bytes]:
         """Return the header that tells how much of the time so far was ours."""
@@ -414,7 +509,15 @@ class Proxy:
         now_ms, held = self._now_ms(), x.held
         blocked = self._pool.blocked(x.ask, now_ms)
         if not x.attempts:
-            waiting_helps = blocked.only_rate_limited and not self._provider.has_own_credential(x.inbound.headers)
+            waiting_helps = blocked.only_rate_limited
+            if blocked.owner is not None and not waiting_helps:
+                log.warning("Account %s owns what was asked for and cannot be used", blocked.owner.name)
+                message = answers.owner_unusable(state_of(blocked.owner, now_ms))
+                x.fail(message)
+                self._answer(x, 503, answers.error("api_error", message), [(b"x-should-retry", b"false")])
+                return
+            if blocked.owner is None:
+                waiting_helps = waiting_helps and not self._provider.has_own_credential(x.inbound.headers)
             if not waiting_helps:
                 await self._forward_unauthenticated(x)
                 return
@@ -423,7 +526,9 @@ class Proxy:
         elif x.limited or not x.attempts:
             x.fail("every account is rate limited")
             wait_s = -(-max(0, (blocked.recovery_ms or 0) - now_ms) // 1000)
-            status, headers, body = self._provider.pool_limited_answer(wait_s, blocked.recovery_ms, blocked.unified)
+            status, headers, body = self._provider.pool_limited_answer(
+                wait_s, blocked.recovery_ms, blocked.unified, owned=blocked.owner is not None
+            )
             self._answer(x, status, body, headers)
         elif held is not None:
             self._deliver_held(x, held)
@@ -437,7 +542,9 @@ class Proxy:
         x.account, x.status, x.response_bytes = held.account, held.status, len(held.body)
         x.fail(x.attempts[-1].reason or f"status {held.judged}")
         x.first_byte_at = self._monotonic()
-        x.inbound.start(held.status, held.reason, [*held.headers, self._timing(x)], len(held.body))
+        headers = [*held.headers, self._timing(x)]
+        x.answered(held.status, headers, held.body)
+        x.inbound.start(held.status, held.reason, headers, len(held.body))
         x.inbound.write(held.body)
         x.inbound.finish()
 
@@ -467,7 +574,10 @@ class Proxy:
         exchange = x.record(self._monotonic(), self.prices)
         what = "Streaming response" if x.streamed else "Request"
         log.info("%s completed for %s: %d in %dms", what, x.account.name, x.status, exchange.response_time_ms)
-        self._parts.record(exchange)
+        captured = x.captured
+        if captured is not None and not captured.close(exchange):
+            captured = None
+        self._parts.record(exchange, captured)
 
     def _now_ms(self) -> int:
         return int(self._parts.clock.now() * 1000)

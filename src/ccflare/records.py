@@ -14,6 +14,10 @@ from ccflare.usage import NOT_SAID, Usage
 
 Kind = Literal["api_key", "oauth"]
 State = Literal["active", "paused", "rate_limited", "expired", "auth_failed"]
+Outcome = Literal[
+    "success", "disconnected", "rate_limited", "overloaded", "client_error", "server_error", "interrupted", "other"
+]
+"""How an exchange ended for its client; `interrupted` began well and did not end well."""
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_@.+-]([A-Za-z0-9 _@.+-]{0,98}[A-Za-z0-9_@.+-])?", re.ASCII)
 
@@ -61,6 +65,16 @@ class Credentials(msgspec.Struct, frozen=True):
     refresh_token: Secret | None = None
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """An account's credentials and what is known of their end."""
+
+    credentials: Credentials
+    expires_at_ms: int | None = None
+    """When the access token ends; None when nobody knows before it is refused, and for key accounts."""
+    expired_reason: str | None = None
+    """Set when the account needs a new sign-in."""
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """An upstream account that the operator owns, without its secrets."""
 
@@ -82,6 +96,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """When the access token ends; None for key accounts."""
     expired_reason: str | None = None
     """Set when the account needs a new sign-in."""
+    last_refresh_at_ms: int | None = None
+    """When its tokens were refreshed last."""
+    refresh_failed_at_ms: int | None = None
+    """When that failed last, and why; forgotten by a new sign-in."""
+    refresh_error: str | None = None
     auth_failed_reason: str | None = None
     """Set when upstream refused the credential; cleared by the next success or a changed credential."""
     limited_until_ms: int | None = None
@@ -110,12 +129,32 @@ def state_of(account: Account, now_ms: int) -> State:
     return "active"
 
 
+def outcome_of(status: int, success: bool) -> Outcome:
+    """Say how an exchange ended, by the status its client got."""
+    if success:
+        return "success"
+    return _OUTCOMES_BY_STATUS.get(status) or _OUTCOMES_BY_CLASS.get(status // 100, "other")
+
+
+_OUTCOMES_BY_STATUS: dict[int, Outcome] = {429: "rate_limited", 499: "disconnected", 529: "overloaded"}
+_OUTCOMES_BY_CLASS: dict[int, Outcome] = {2: "interrupted", 4: "client_error", 5: "server_error"}
+
+
 class Binding(msgspec.Struct, frozen=True):
     """A session's account. `key` is a hash: what a client sent as its id is not kept."""
 
     key: str
     account_id: str
     bound_at_ms: int
+    used_at_ms: int
+
+
+class Owned(msgspec.Struct, frozen=True, gc=False):
+    """An upstream object (a file, a batch, a container, ...) and the account that it belongs to."""
+
+    object_id: str
+    account_id: str | None
+    """None: it was deleted."""
     used_at_ms: int
 
 

@@ -5,31 +5,39 @@ import contextlib
 import errno
 import gc
 import logging
+import random
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ccflare import __version__, logs, upkeep
+from ccflare import __version__, logs, renewal, upkeep
 from ccflare.app import App, build
-from ccflare.clock import SystemClock
+from ccflare.clock import Clock, SystemClock
 from ccflare.errors import AddressInUse, OperatorError
+from ccflare.feed import GAP
 from ccflare.ingress import IngressSettings
+from ccflare.pricing import PriceTable
 from ccflare.settings import Loaded, Settings
 from ccflare.store import Store, open_store
+from ccflare.vault import Keys
 
 log = logging.getLogger("ccflare.Server")
 
 BACKLOG = 2048
 OPEN_FILES = 65_536
+OBJECTS_KNOWN = 100_000
+"""Objects, the latest used, whose owners are known from the start."""
+TOKENS_S = 10.0
+"""Longest wait at the end for tokens that are being refreshed: they must come to the disk."""
 FLUSH_S = 10.0
 """Longest wait for the database at the end."""
 
 
 def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status. Raises OperatorError when it cannot start."""
-    settings = loaded.settings
+    settings, keys = loaded.settings, Keys(loaded.settings.secret_key)
     _allow_many_connections()
     sockets = listen(settings)
     # With the default of 5 ms a busy event loop starves the writer thread: batches took seconds, now a tenth of one.
@@ -45,17 +53,18 @@ def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
         try:
             for problem in loaded.problems:
                 log.warning("%s", problem)
-            _open_first(settings, sockets)
-            runner.run(_serve(loaded, flags, sockets, log_writer))
+            _open_first(settings, keys, sockets)
+            runner.run(_serve(loaded, flags, sockets, log_writer, keys))
         finally:
             log_writer.close()
     return 0
 
 
-def _open_first(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """Make or upgrade the database before anything begins; what is done to it is logged. Raises StoreError."""
+def _open_first(settings: Settings, keys: Keys, sockets: Sequence[socket.socket]) -> None:
+    """Make, upgrade or encrypt the database before anything begins; what is done to it is logged. Raises StoreError."""
     try:
-        open_store(settings.db_path).close()
+        with contextlib.closing(open_store(settings.db_path, keys=keys)) as store:
+            store.unlock()
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -130,11 +139,11 @@ def _bind(address: str, port: int, *, optional: bool) -> socket.socket | None:
 
 
 async def _serve(
-    loaded: Loaded, flags: Mapping[str, object], sockets: Sequence[socket.socket], log_writer: logs.Log
+    loaded: Loaded, flags: Mapping[str, object], sockets: Sequence[socket.socket], log_writer: logs.Log, keys: Keys
 ) -> None:
     settings, clock, loop = loaded.settings, SystemClock(), asyncio.get_running_loop()
-    app = build(settings, clock, lambda: open_store(settings.db_path, busy_timeout_s=1.0))
-    with contextlib.closing(open_store(settings.db_path)) as store:
+    app = build(settings, clock, lambda: open_store(settings.db_path, busy_timeout_s=1.0, keys=keys), flags)
+    with contextlib.closing(open_store(settings.db_path, keys=keys)) as store:
         _remember(app, store, int(clock.now() * 1000))
     stop = _stop_signals(loop)
 
@@ -142,12 +151,7 @@ async def _serve(
         app.apply(fresh.settings)
         log_writer.set_level(fresh.settings.log_level, debug=fresh.settings.debug)
 
-    def save() -> None:
-        for line in app.pool.read_heard():
-            log.info("%s", line)
-        changes = app.pool.take_changes()
-        app.journal.put_changes(changes.accounts, changes.bindings)
-
+    unfollow = _follow_log(app, log_writer, loop)
     app.journal.start()
     ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop)
     servers = [await loop.create_server(ingress.connection, sock=sock) for sock in sockets]
@@ -155,17 +159,59 @@ async def _serve(
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
     _announce(sockets)
     chores = [
-        asyncio.create_task(_chore(lambda: upkeep.watch_settings(loaded, flags, clock, apply))),
-        asyncio.create_task(_chore(lambda: upkeep.save_changes(save, clock))),
+        asyncio.create_task(_chore(begin))
+        for begin in (
+            lambda: upkeep.watch_settings(loaded, flags, clock, apply),
+            lambda: upkeep.save_changes(lambda: _save(app, clock), clock),
+            lambda: _renew_prices(app, clock),
+            app.refresher.keep_fresh,
+        )
     ]
     await stop.first.wait()
+    unfollow()
+    app.exchanges.close()
+    app.log_lines.close()
     await _stop(app, ingress, servers, stop, app.proxy.settings.shutdown_timeout_ms / 1000)
     for chore in chores:
         chore.cancel()
     await asyncio.gather(*chores, return_exceptions=True)
-    save()
+    _save(app, clock)
     await app.journal.close(FLUSH_S)
+    for desk in app.desks:
+        await asyncio.to_thread(desk.close)
     log.info("Stopped")
+
+
+def _save(app: App, clock: Clock) -> None:
+    """Hand what routing has learnt to the journal."""
+    for line in app.pool.read_heard():
+        log.info("%s", line)
+    changes, windows = app.pool.take_changes(), app.pool.take_windows(int(clock.now() * 1000))
+    app.journal.put_changes(changes.accounts, changes.bindings, changes.owners, windows)
+
+
+def _follow_log(app: App, log_writer: logs.Log, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    """Have people who follow the log see what is written; return what ends that."""
+
+    def tell(entries: Sequence[logs.LogEntry], missed: int) -> None:
+        if missed:
+            app.log_lines.publish(GAP, missed)
+        for entry in entries:
+            app.log_lines.publish("log", entry)
+
+    def pass_on(entries: Sequence[logs.LogEntry], missed: int) -> None:
+        loop.call_soon_threadsafe(tell, entries, missed)
+
+    return log_writer.follow(pass_on)
+
+
+def _renew_prices(app: App, clock: Clock) -> Coroutine[None, None, None]:
+    def use(table: PriceTable) -> None:
+        app.proxy.prices = table
+
+    rng = random.Random()  # noqa: S311  # spreads what several servers do; nothing secret comes of it
+    parts = renewal.Parts(app.transport, clock, rng, app.desks[0])
+    return renewal.renew_prices(parts, lambda: app.proxy.settings, use)
 
 
 async def _chore(begin: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -182,6 +228,9 @@ def _remember(app: App, store: Store, now_ms: int) -> None:
     """Begin with what an earlier run has left: accounts, their limits, sessions."""
     app.load(store.accounts(), store.credentials())
     app.pool.restore(store.bindings(bound_since_ms=now_ms - app.pool.session_ms), now_ms)
+    app.pool.restore_windows(store.windows.all().values(), now_ms)
+    app.pool.restore_owners(store.owners.load(OBJECTS_KNOWN))
+    app.proxy.prices = renewal.remembered(store.prices.kept())
 
 
 def _announce(sockets: Sequence[socket.socket]) -> None:
@@ -230,6 +279,7 @@ async def _stop(
     for task in running:
         task.cancel()
     await asyncio.gather(gentle, at_once, *running, return_exceptions=True)
+    await app.refresher.close(TOKENS_S)
     await app.transport.aclose()
 
 

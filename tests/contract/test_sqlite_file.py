@@ -14,6 +14,7 @@ import pytest
 from ccflare.errors import StoreBusy, StoreError
 from ccflare.records import Binding
 from ccflare.store import Batch, open_store
+from ccflare.store.checkup import newest_schema
 from ccflare.store.sqlite import SqliteStore
 
 
@@ -38,7 +39,7 @@ def test_a_new_file_is_set_up_for_concurrency_and_shrinking(tmp_path: Path) -> N
     db = sqlite3.connect(tmp_path / "ccflare.db")
     pragmas = ("journal_mode", "auto_vacuum", "user_version", "integrity_check")
     values = [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
-    assert values == ["wal", 2, 2, "ok"]
+    assert values == ["wal", 2, newest_schema(), "ok"]
     assert store._connection.execute("PRAGMA synchronous").fetchone() == (1,)
     db.close()
     store.close()

@@ -1,97 +1,19 @@
 """The command line in process: every command, every refusal, one line for each."""
 
-import io
 import json
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 import pytest
 
 from ccflare import __version__
-from ccflare.cli import main
-from ccflare.records import Account, Binding, Credentials, Exchange, Secret
-from ccflare.store import AccountChange, Batch, Store, open_store
-
-KEY = "sk-ant-api03-very-secret"
-
-
-class Said(NamedTuple):
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """The one line on stderr."""
-        assert self.err.count("\n") == 1, self.err
-        assert "Traceback" not in self.err
-        return self.err.rstrip("\n")
-
-
-Run = Callable[..., Said]
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home directory, and an environment that says nothing else."""
-    for name in ("XDG_CONFIG_HOME", "ccflare_DEBUG", "CCFLARE_DEBUG", "NO_COLOR", "PORT", "LB_STRATEGY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("TERM", "xterm")
-    return tmp_path
-
-
-@pytest.fixture
-def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `ccflare` with some arguments and standard input."""
-
-    def run_it(*arguments: str, stdin: str | bytes = b"", terminal: bool = False) -> Said:
-        data = stdin.encode() if isinstance(stdin, str) else stdin
-        fake = io.TextIOWrapper(io.BytesIO(data))
-        if terminal:
-            monkeypatch.setattr(fake, "isatty", lambda: True)
-        monkeypatch.setattr(sys, "stdin", fake)
-        status = main(arguments)
-        return Said(status, *capsys.readouterr())
-
-    return run_it
-
-
-@pytest.fixture
-def store(home: Path) -> Iterator[Store]:
-    """The test's own connection to the database that the commands use."""
-    opened = open_store(home / ".config" / "ccflare" / "ccflare.db")
-    yield opened
-    opened.close()
-
-
-def put(store: Store, name: str, **fields: Any) -> Account:
-    """Add an account in whatever condition."""
-    made = msgspec.structs.replace(Account(id=f"id-{name}", name=name, created_at_ms=1_000), **fields)
-    store.add_account(made, Credentials(made.id, api_key=Secret(KEY)))
-    store.write(Batch(accounts=[made]))
-    return made
-
-
-def exchange(account_id: str, at_ms: int) -> Exchange:
-    """A request that an account has served."""
-    return Exchange(
-        id="1",
-        timestamp_ms=at_ms,
-        method="POST",
-        path="/v1/messages",
-        account_id=account_id,
-        status_code=200,
-        success=True,
-        response_time_ms=1,
-    )
+from ccflare.records import Binding, Secret
+from ccflare.store import AccountChange, Batch, Store
+from cli_kit import KEY, Run, exchange, put
 
 
 def listed(run: Run) -> dict[str, Mapping[str, Any]]:
@@ -381,12 +303,13 @@ def test_wrong_calls_are_one_line_and_status_2(run: Run, arguments: Sequence[str
 
 
 def test_help_and_version(run: Run) -> None:
-    """Help is data: it goes to stdout, in every spelling; what does not exist yet is not in it."""
+    """Help is data: it goes to stdout, in every spelling, with all there is; 80 columns are enough for it."""
     assert run("--version").out == f"ccflare {__version__}\n"
     text = run("--help").out
     assert text == run().out == run("help").out
-    assert all(flag in text for flag in ("--serve", "--add-account", "--list", "--remove", "--reset-stats"))
-    assert "--logs" not in text
+    flags = ("serve", "port", "add-account", "list", "remove", "pause", "resume", "reset-stats", "clear-history")
+    assert all(f"--{flag}" in text for flag in (*flags, "stats", "logs [N]", "help", "version"))
+    assert all(len(line) <= 80 for line in text.splitlines())
     assert "--reason" in run("help", "accounts", "pause").out
     assert run("help", "accounts", "pause").out == run("accounts", "pause", "--help").out
 

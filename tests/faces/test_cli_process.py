@@ -203,12 +203,11 @@ def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path, arguments: list[s
     assert "Exception ignored" not in done.stderr
 
 
-@pytest.mark.parametrize("group", ["accounts", "stats"])
-def test_a_group_alone_shows_its_help(tmp_path: Path, group: str) -> None:
+def test_a_group_alone_shows_its_help(tmp_path: Path) -> None:
     """A group of commands without one shows what there is, readable, with the status of a wrong call."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run(
-        [*PROGRAM, group], env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        [*PROGRAM, "accounts"], env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     assert done.returncode == 2
     assert "Commands:\n" in done.stderr
@@ -220,3 +219,11 @@ def test_closed_standard_streams_are_no_defect(tmp_path: Path) -> None:
     command = f"{sys.executable} -m ccflare --list >&- 2>&-"
     done = subprocess.run(["sh", "-c", command], env=environment, timeout=LIMIT_S, check=False)
     assert done.returncode == 0
+
+
+def test_a_shell_can_complete_commands_and_values(environ: dict[str, str]) -> None:
+    """The tab key's line from the README gives a script, and that script's question an answer."""
+    for words, position, expected in (("ccflare hist", "1", "history"), ("ccflare logs --level w", "3", "warn")):
+        asked = {"_CCFLARE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": position}
+        done = subprocess.run(PROGRAM, env=environ | asked, capture_output=True, text=True, timeout=LIMIT_S, check=True)
+        assert done.stdout == f"plain,{expected}\n"

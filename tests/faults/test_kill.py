@@ -24,7 +24,7 @@ async def main():
     number, last = 0, time.monotonic()
     while True:
         for _ in range(5):
-            journal.put(Exchange(id=f"{number:09d}", timestamp_ms=number, method="POST", path="/v1/x",
+            journal.put(Exchange(id=f"{number:09d}", timestamp_ms=int(time.time() * 1000), method="POST", path="/v1/x",
                                  status_code=200, success=True, response_time_ms=1))
             number += 1
         now = time.monotonic()

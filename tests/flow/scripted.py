@@ -10,6 +10,7 @@ import msgspec
 
 from ccflare.credentials import Keyring
 from ccflare.errors import TransportError
+from ccflare.payload import Captured
 from ccflare.pool import Pool
 from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
@@ -130,6 +131,10 @@ class Sent:
     def key(self) -> str:
         return dict(self.headers).get(b"x-api-key", b"").decode()
 
+    @property
+    def token(self) -> str:
+        return dict(self.headers).get(b"authorization", b"").removeprefix(b"Bearer ").decode()
+
 
 class ScriptedTransport:
     """Acts as `Transport`: `script(key, nth request)` says what happens."""
@@ -157,7 +162,7 @@ class ScriptedTransport:
         if self.hang:
             await asyncio.Event().wait()
         await asyncio.sleep(0)
-        script = self.script.get(sent.key) or [Answer()]
+        script = self.script.get(sent.token) or self.script.get(sent.key) or [Answer()]
         answer = script.pop(0) if len(script) > 1 else script[0]
         if isinstance(answer, TransportError):
             raise answer
@@ -242,19 +247,25 @@ class World:
         self.transport = ScriptedTransport(self.clock)
         self.pool = Pool(session_ms=3_600_000)
         keyring = Keyring()
-        keyring.load({name: Credentials(name, api_key=Secret(f"key-{name}")) for name in names})
         accounts = [Account(id=name, name=name, created_at_ms=n, priority=n) for n, name in enumerate(names)]
+        keyring.load({name: Credentials(name, api_key=Secret(f"key-{name}")) for name in names}, accounts)
         self.pool.load(accounts, self.now_ms)
         self.rows: list[Exchange] = []
+        self.captured: list[Captured | None] = []
         parts = Parts(
             self.pool, keyring, cast("Transport", self.transport), PROVIDERS["anthropic"], self.clock,
-            random.Random(1), self.rows.append,
+            random.Random(1), self.record,
         )  # fmt: skip
         self.proxy = Proxy(parts, Settings(**settings))
 
     @property
     def now_ms(self) -> int:
         return int(self.clock.now() * 1000)
+
+    def record(self, exchange: Exchange, captured: Captured | None = None, /) -> None:
+        """Keep what the journal would."""
+        self.rows.append(exchange)
+        self.captured.append(captured)
 
     def script(self, **answers: list[Answer | TransportError]) -> None:
         """Say what each account answers; the last entry repeats."""

@@ -9,18 +9,24 @@ import time
 import urllib.request
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from ccflare.app import build
 from ccflare.clock import SystemClock
-from ccflare.errors import InvalidSetting
+from ccflare.errors import InvalidSetting, TokenEndpointError
+from ccflare.journal import Retention
+from ccflare.oauth import OAuthSettings
+from ccflare.records import Secret
 from ccflare.serve import listen
 from ccflare.settings import TABLE, Settings, load
 from ccflare.store import open_store
+from ccflare.tokens import TokenEndpoint
+from ccflare.transport import Transport
 from ccflare.wire import Origin
+from flow.published_prices import prices_published
 from flow.scripted import Answer, Client, World, error
 
 Check = Callable[[Path], Coroutine[Any, Any, None]]
@@ -46,7 +52,7 @@ def ccflare(directory: Path, *arguments: str, **variables: str) -> subprocess.Co
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory)} | variables
     return subprocess.run(
         [sys.executable, "-m", "ccflare", *arguments],
-        env=environment, capture_output=True, text=True, timeout=30, check=False,
+        env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
 
@@ -140,7 +146,46 @@ async def client_id(directory: Path) -> None:
     having = ccflare(directory, "--add-account", "me", CLIENT_ID="mine")
     assert without.returncode == having.returncode == 1
     assert "needs an OAuth client of yours (CLIENT_ID)" in without.stderr
-    assert "not available in this version" in having.stderr
+    assert "client_id=mine&" in having.stdout
+
+
+@shows("oauth_authorize_url", "oauth_console_url", "oauth_redirect_uri", "oauth_scopes")
+async def sign_in_addresses(directory: Path) -> None:
+    given = {"CLIENT_ID": "mine", "CCFLARE_OAUTH_REDIRECT_URI": "http://localhost:1455/cb"}
+    given |= {"CCFLARE_OAUTH_AUTHORIZE_URL": "http://a.example/x", "CCFLARE_OAUTH_SCOPES": "one two"}
+    given |= {"CCFLARE_OAUTH_CONSOLE_URL": "http://b.example/y"}
+    for mode, where in (("max", "http://a.example/x?"), ("console", "http://b.example/y?")):
+        shown = ccflare(directory, "--add-account", "me", "--mode", mode, **given).stdout
+        assert shown.startswith(where)
+        assert "&redirect_uri=http%3A%2F%2Flocalhost%3A1455%2Fcb&scope=one+two&" in shown
+
+
+@shows("oauth_token_url", "oauth_api_key_url")
+async def token_endpoints(_directory: Path) -> None:
+    world = World()
+    world.transport.script[""] = [Answer(503)]
+    urls: dict[str, Any] = {
+        "oauth_token_url": "http://a.example/token",
+        "oauth_api_key_url": "http://b.example/key",
+    }
+    settings = OAuthSettings.of(Settings(client_id="mine", **urls))
+    endpoint = TokenEndpoint(cast("Transport", world.transport), lambda: settings, world.clock)
+    for call in (endpoint.refresh(Secret("r")), endpoint.create_api_key(Secret("a"))):
+        with pytest.raises(TokenEndpointError):
+            await call
+    sent = [(each.origin.host, each.target) for each in world.transport.sent]
+    assert sent == [("a.example", b"/token"), ("b.example", b"/key")]
+
+
+@shows("secret_key")
+async def secret_key(directory: Path) -> None:
+    database = directory / "k.db"
+    variables = {"MY_KEY": "sk-ant-api03-x", "ccflare_DB_PATH": str(database)}
+    for name, key in (("clear", ""), ("sealed", "open-sesame")):
+        add = ("--add-account", name, "--api-key-env", "MY_KEY")
+        added = ccflare(directory, *add, ccflare_SECRET_KEY=key, **variables)
+        assert added.returncode == 0
+        assert (b"sk-ant-" in database.read_bytes()) == (key == "")
 
 
 @shows("body_buffer_bytes", "body_buffers_bytes")
@@ -151,6 +196,24 @@ async def kept_bodies(_directory: Path) -> None:
         world.script(a=[error(500)], b=[Answer()])
         client = await world.ask()
         assert client.status == (500 if settings else 200)
+
+
+@shows("store_payloads")
+async def store_payloads(_directory: Path) -> None:
+    kept = []
+    for value in (True, False):
+        world = World("a", store_payloads=value)
+        await world.ask()
+        kept += [captured is not None for captured in world.captured]
+    assert kept == [True, False]
+
+
+@shows("payload_budget_bytes", "data_retention_days", "request_retention_days")
+async def retention(directory: Path) -> None:
+    app = app_of(directory, payload_budget_bytes=1, data_retention_days=2, request_retention_days=3)
+    assert app.journal.rules == Retention(payload_days=2, payload_bytes=1, request_days=3)
+    app.apply(Settings(data_retention_days=5))
+    assert app.journal.rules.payload_days == 5
 
 
 @shows("max_exchanges")
@@ -167,12 +230,28 @@ async def db_path(directory: Path) -> None:
     assert away.exists()
 
 
+@shows("pricing_offline", "pricing_refresh_hours", "pricing_url")
+async def pricing(directory: Path) -> None:
+    async with prices_published(directory) as scene:
+        process = scene.process()
+        process.change(pricing_offline=True)
+        await process.run(100)
+        assert scene.publisher.heads == []
+        process.change(pricing_offline=False, pricing_refresh_hours=50)
+        await process.run(99)
+        assert len(scene.publisher.heads) == 2
+        process.change(pricing_url=scene.publisher.url.replace("api.json", "other.json"))
+        await process.run(50)
+        assert [head.split(" ")[1] for head in scene.publisher.heads] == ["/api.json", "/api.json", "/other.json"]
+
+
 def log_of_a_server(directory: Path, **variables: str) -> str:
     """Start a real server, stop it when it answers, and return what it has logged."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "PORT": port, "CCFLARE_LOG_DIR": str(directory)}
+    environment["CF_PRICING_OFFLINE"] = "1"
     command = [sys.executable, "-m", "ccflare", "serve"]
     with subprocess.Popen(command, env=environment | variables, stderr=subprocess.DEVNULL) as server:
         try:

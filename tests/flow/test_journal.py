@@ -17,18 +17,20 @@ import uvloop
 
 from ccflare.errors import StoreBusy, StoreError
 from ccflare.journal import Journal, Pace
-from ccflare.journal.inbox import Changes, Inbox, size_of
+from ccflare.journal.inbox import Inbox, size_of
 from ccflare.journal.watch import WatchedStore
+from ccflare.payload import Captured
 from ccflare.records import Account, Attempt, Binding, Credentials, Exchange, Secret
 from ccflare.store import AccountChange, Batch, Store, open_store
 
+BEGAN_MS = int(time.time() * 1000)
 QUICK = Pace(batch_s=0.01, watch_s=0.02)
 
 
 def exchange(number: int, **fields: Any) -> Exchange:
     made = Exchange(
         id=f"exchange-{number:06d}",
-        timestamp_ms=10_000 + number,
+        timestamp_ms=BEGAN_MS + number,
         method="POST",
         path="/v1/messages",
         account_id="id-a",
@@ -150,7 +152,7 @@ async def test_what_comes_while_the_queue_is_emptied_is_not_forgotten(
     desk.journal = Journal(desk._open, desk._on_accounts, Pace(batch_s=0.01, watch_s=60))
     take, late = Inbox.take, [exchange(1)]
 
-    def take_and_miss_one(inbox: Inbox) -> list[Exchange | Changes]:
+    def take_and_miss_one(inbox: Inbox) -> list[Exchange | Batch | Captured]:
         taken = take(inbox)
         if taken and late:
             inbox._items.append(late.pop())  # as `put` does when it finds the queue not empty: nobody is called

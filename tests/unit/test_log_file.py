@@ -1,4 +1,4 @@
-"""The log file: nobody else steers it, it rotates, and its end can be read."""
+"""The log file: nobody else steers it, and it rotates."""
 
 import os
 import stat
@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from ccflare import logs
-from ccflare.logs import file as log_file
 from ccflare.logs.file import LogFile
+
+
+def messages(directory: Path) -> list[str]:
+    return [entry.message for entry in logs.history(directory, limit=1000)]
 
 
 def test_the_file_rotates_while_it_is_written(tmp_path: Path) -> None:
@@ -23,7 +26,7 @@ def test_the_file_rotates_while_it_is_written(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert names == ["app.log", "app.log.1", "app.log.2", "app.log.3"]
     assert all(path.stat().st_size <= 100 for path in (tmp_path / "logs").iterdir())
-    assert logs.tail(file.path, 1000) == [f"line {number:04d}" for number in range(50)][-len(names) * 10 :]
+    assert messages(tmp_path / "logs") == [f"line {number:04d}" for number in range(50)][-len(names) * 10 :]
 
 
 def test_a_line_longer_than_the_limit_is_written(tmp_path: Path) -> None:
@@ -34,7 +37,7 @@ def test_a_line_longer_than_the_limit_is_written(tmp_path: Path) -> None:
         file.append(letter.encode() * 20 + b"\n")
     file.close()
 
-    assert logs.tail(file.path, 9) == ["a" * 20, "b" * 20, "c" * 20]
+    assert messages(tmp_path) == ["a" * 20, "b" * 20, "c" * 20]
 
 
 def test_two_writers_share_one_file_through_a_rotation(tmp_path: Path) -> None:
@@ -136,42 +139,3 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "new" / "app.log").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "other" / "app.log").stat().st_mode) == 0o600
-
-
-# Reading the end
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 5, 100])
-def test_tail_returns_the_last_lines(tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the size of the blocks read, the last lines come back whole and in order."""
-    path = tmp_path / "app.log"
-    lines = [f"line {number} é" for number in range(5)]
-    path.write_text("\n".join(lines) + "\n")
-
-    for block in range(1, 60):
-        monkeypatch.setattr(log_file, "_BLOCK_BYTES", block)
-        assert logs.tail(path, count) == (lines[-count:] if count else [])
-
-
-def test_tail_goes_back_into_rotated_files(tmp_path: Path) -> None:
-    """Right after a rotation the lines before it are still found; missing and empty files are skipped."""
-    (tmp_path / "app.log").write_text("c\n")
-    (tmp_path / "app.log.1").write_text("")
-    (tmp_path / "app.log.3").write_text("a\nb\n")
-
-    assert logs.tail(tmp_path / "app.log", 2) == ["b", "c"]
-    assert logs.tail(tmp_path / "app.log", 9) == ["a", "b", "c"]
-    assert logs.tail(tmp_path / "none", 9) == []
-
-
-def test_tail_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long file is read only so far, and whole lines come back; bad bytes are shown as such."""
-    monkeypatch.setattr(log_file, "_LONGEST_TAIL_BYTES", 100_000)
-    path = tmp_path / "app.log"
-    path.write_bytes(b"".join(b"%06d \xff\n" % number for number in range(100_000)))
-
-    lines = logs.tail(path, 10**9)
-
-    assert 5_000 < len(lines) < 20_000
-    assert lines[-1] == "099999 \ufffd"
-    assert len(lines[0]) == len(lines[-1])

@@ -80,6 +80,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "host": ("::1", "::1"),
     "allowed_hosts": ("proxy.example, Other", ("proxy.example", "other")),
     "open_without_keys": ("yes", True),
+    "store_payloads": ("no", False),
     "lb_strategy": ("session", "session"),
     "log_level": ("warning", "WARN"),
     "log_format": ("JSON", "json"),
@@ -87,7 +88,15 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "retry_attempts": ("7", 7),
     "retry_backoff": ("1.5", 1.5),
     "upstream_url": ("http://127.0.0.1:9/x", "http://127.0.0.1:9/x"),
+    "pricing_url": ("http://127.0.0.1:9/prices.json", "http://127.0.0.1:9/prices.json"),
     "client_id": ("my-client", "my-client"),
+    "oauth_authorize_url": ("https://a.example/x", "https://a.example/x"),
+    "oauth_console_url": ("https://b.example/x", "https://b.example/x"),
+    "oauth_token_url": ("https://c.example/x", "https://c.example/x"),
+    "oauth_api_key_url": ("https://d.example/x", "https://d.example/x"),
+    "oauth_redirect_uri": ("http://localhost:1455/cb", "http://localhost:1455/cb"),
+    "oauth_scopes": ("a:b c", "a:b c"),
+    "secret_key": ("open-sesame, before-it", "open-sesame,before-it"),
     "log_dir": ("/var/log/ccflare", Path("/var/log/ccflare")),
     "db_path": ("/var/lib/ccflare.db", Path("/var/lib/ccflare.db")),
     "http_proxy": ("proxy:3128", "http://proxy:3128"),
@@ -121,6 +130,8 @@ def test_every_setting_can_stand_in_the_file_as_it_is_shown(tmp_path: Path, row:
     _, value = SAMPLES.get(row.name, ("", row.default))
     if row.name == "https_proxy":
         value = "http://proxy:3128"
+    if row.name == "secret_key":
+        value = ""  # what is masked cannot be written back
 
     loaded = load_file(tmp_path, {row.name: row.shown(value)})
 

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ccflare import __version__
 from ccflare.records import State
+
+Status = Literal["ok", "no_accounts", "rate_limited", "unavailable"]
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -23,7 +26,36 @@ class Health(msgspec.Struct, frozen=True):
     """Rows that wait to be written."""
 
 
-def status(states: Sequence[State]) -> str:
+class AccountCounts(msgspec.Struct, frozen=True):
+    """How many accounts are in which state."""
+
+    total: int
+    active: int
+    paused: int
+    rate_limited: int
+    expired: int
+    auth_failed: int
+
+
+class WriterView(msgspec.Struct, frozen=True):
+    """How the writer of the history is doing."""
+
+    queued: int
+
+
+class HealthView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether requests can be served."""
+
+    status: Annotated[Status, Meta(description="`ok` when an account can serve, else why none can.")]
+    accounts: AccountCounts
+    uptime: Annotated[int, Meta(description="Milliseconds.")]
+    version: str
+    strategy: str
+    in_flight: Annotated[int, Meta(description="Requests being served at this moment.")]
+    writer: WriterView
+
+
+def status(states: Sequence[State]) -> Status:
     """Say how requests fare: `ok` when an account can serve, else the reason why none can."""
     if "active" in states:
         return "ok"
@@ -32,22 +64,22 @@ def status(states: Sequence[State]) -> str:
     return "rate_limited" if "rate_limited" in states else "unavailable"
 
 
-def health(now: Health) -> dict[str, Any]:
-    """Return the JSON object; scripts read `status`, `accounts` and `uptime` (ms)."""
+def health(now: Health) -> HealthView:
+    """Return the answer; scripts read `status`, `accounts` and `uptime` (ms)."""
     count = Counter(now.states)
-    return {
-        "status": status(now.states),
-        "accounts": {
-            "total": len(now.states),
-            "active": count["active"],
-            "paused": count["paused"],
-            "rate_limited": count["rate_limited"],
-            "expired": count["expired"],
-            "auth_failed": count["auth_failed"],
-        },
-        "uptime": now.uptime_ms,
-        "version": __version__,
-        "strategy": now.strategy,
-        "in_flight": now.in_flight,
-        "writer": {"queued": now.queued_rows},
-    }
+    return HealthView(
+        status=status(now.states),
+        accounts=AccountCounts(
+            total=len(now.states),
+            active=count["active"],
+            paused=count["paused"],
+            rate_limited=count["rate_limited"],
+            expired=count["expired"],
+            auth_failed=count["auth_failed"],
+        ),
+        uptime=now.uptime_ms,
+        version=__version__,
+        strategy=now.strategy,
+        in_flight=now.in_flight,
+        writer=WriterView(queued=now.queued_rows),
+    )

@@ -1,5 +1,6 @@
 """JSON answers."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -8,11 +9,23 @@ from starlette.responses import Response
 from ccflare.records import refuse_secrets
 
 
+def encode(content: Any) -> bytes:
+    """Return the JSON of an answer. Raises TypeError for what has no JSON form, secrets above all."""
+    return msgspec.json.encode(content, enc_hook=refuse_secrets)
+
+
 class JsonResponse(Response):
-    """Encodes with msgspec; a secret has no JSON form and makes the answer fail instead of leak."""
+    """Encodes with msgspec; a secret has no JSON form and makes the answer fail instead of leak.
+
+    Bytes are JSON already. What people see is of the moment and their own: nobody keeps it.
+    """
 
     media_type = "application/json"
 
+    def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        common = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+        super().__init__(content, status_code, {**common, **(headers or {})})
+
     def render(self, content: Any) -> bytes:
         """Return the body."""
-        return msgspec.json.encode(content, enc_hook=refuse_secrets)
+        return content if isinstance(content, bytes) else encode(content)

@@ -3,6 +3,7 @@
 A command imports what it needs inside its function: `ccflare --list` has to answer in under 200 ms.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,18 +12,20 @@ from typing import Any
 import click
 
 from ccflare import __version__
-from ccflare.cli import accounts, server
+from ccflare.cli import accounts, doctor, history, logs, server, stats, transfer
 from ccflare.cli.context import debugging
 from ccflare.cli.keys import ASK
 from ccflare.cli.output import complain
 from ccflare.errors import CcflareError
 
-_EPILOG = (
-    'Add an account without showing its key: printf %s "$KEY" | ccflare --add-account NAME --api-key -  '
-    "Then start the server (ccflare --serve) and point your client at http://localhost:8080."
-)
+_EPILOG = """\b
+Add an account without showing its key, and start the server:
+  printf %s "$KEY" | ccflare --add-account NAME --api-key -
+  ccflare --serve
+Then point your client at http://localhost:8080.
+"""
 
-_ADD_OPTIONS = ("api_key", "api_key_env", "base_url", "priority", "tier")
+_ADD_OPTIONS = ("api_key", "api_key_env", "mode", "base_url", "priority", "tier")
 
 _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None]]] = {
     "serve": (("port",), lambda given: server.run_server(given["port"])),
@@ -34,15 +37,32 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None
     "remove": ((), lambda given: accounts.remove_account(given["remove"], ask=False)),
     "pause": ((), lambda given: accounts.pause_account(given["pause"])),
     "resume": ((), lambda given: accounts.resume_account(given["resume"])),
-    "reset_stats": ((), lambda _given: server.reset_stats()),
+    "reset_stats": ((), lambda _given: stats.reset_stats()),
+    "clear_history": ((), lambda _given: history.clear_history(ask=False)),
+    "stats": (("json",), lambda _given: stats.show_stats(as_json=True)),
+    "logs": (("json",), lambda given: logs.show_logs(given["logs"], follow=True, as_json=given["json"])),
 }
 """What each flag does, and which other options go with it."""
 
 
-@click.group(invoke_without_command=True, epilog=_EPILOG)
+class _ReaderGone(Exception):
+    """Nobody reads the output any more."""
+
+
+class _Root(click.Group):
+    """Tells a reader that has gone from a failure; click ends a program with status 1 for both."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+
+@click.group(cls=_Root, invoke_without_command=True, epilog=_EPILOG)
 @click.option("--serve", is_flag=True, help="Run the proxy.")
 @click.option("--port", type=int, metavar="N", help="With --serve: port to listen on (default 8080).")
-@click.option("--add-account", metavar="NAME", help="Add an account by its API key.")
+@click.option("--add-account", metavar="NAME", help="Add an account by its API key, or by signing in.")
 @click.option(
     "--api-key",
     is_flag=False,
@@ -51,6 +71,7 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None
     help="With --add-account: ask for the key; - reads it from stdin.",
 )
 @click.option("--api-key-env", metavar="VAR", help="With --add-account: take the key from a variable.")
+@click.option("--mode", type=accounts.MODE, help="With --add-account, without a key: sign in for a plan, or a new key.")
 @click.option("--base-url", metavar="URL", help="With --add-account: where its requests go.")
 @click.option(
     "--priority",
@@ -61,11 +82,21 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None
 )
 @click.option("--tier", metavar="N", type=accounts.TIER, default=1, help="With --add-account: size of its plan.")
 @click.option("--list", is_flag=True, help="Show all accounts and their states.")
-@click.option("--json", is_flag=True, help="With --list: print JSON.")
+@click.option("--json", is_flag=True, help="With --list or --logs: print JSON.")
 @click.option("--remove", metavar="NAME", help="Remove an account; its requests stay in the history.")
 @click.option("--pause", metavar="NAME", help="Give an account no new requests.")
 @click.option("--resume", metavar="NAME", help="Use a paused or refused account again.")
+@click.option("--stats", is_flag=True, help="Show what there was so far, as JSON.")
 @click.option("--reset-stats", is_flag=True, help="Set the accounts' counters to zero; the history stays.")
+@click.option("--clear-history", is_flag=True, help="Delete all requests and what was captured; the accounts stay.")
+@click.option(
+    "--logs",
+    is_flag=False,
+    flag_value=logs.LAST,
+    type=logs.NUMBER,
+    metavar="[N]",
+    help=f"Show the log's last N entries (default {logs.LAST}), then follow it until Ctrl-C.",
+)
 @click.version_option(__version__, prog_name="ccflare", message="%(prog)s %(version)s")
 @click.pass_context
 def root(context: click.Context, /, **given: Any) -> int | None:
@@ -115,8 +146,13 @@ def _help(context: click.Context, commands: tuple[str, ...]) -> None:
     click.echo(command.get_help(path))
 
 
-for _command in (server.serve, accounts.accounts, server.stats, server.config, server.demo):
+for _command in (
+    server.serve, accounts.accounts, history.history, stats.stats, stats.analytics, logs.logs, server.config,
+    server.demo, doctor.doctor,
+):  # fmt: skip
     root.add_command(_command)
+for _command in (transfer.export_command, transfer.import_command):
+    accounts.accounts.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except click.UsageError as error:
         return _called_wrongly(error)
+    except _ReaderGone:
+        return _cannot_print(BrokenPipeError())
     except OSError as error:
         return _cannot_print(error)
     except Exception as error:  # noqa: BLE001  # the last line of defence: one line for a person
@@ -156,10 +194,13 @@ def _cannot_print(error: OSError) -> int:
 
 
 def _have_streams() -> None:
-    """Open /dev/null for a standard stream that whoever started this has closed."""
+    """Open /dev/null for a standard stream that whoever started this has closed; let no character be a failure."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _failed(error: Exception) -> int:

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -11,6 +12,7 @@ from ccflare.cli.keys import ASK, read_key
 from ccflare.cli.output import instant, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from ccflare.forecast import Outlook
     from ccflare.records import Account
 
 _COLUMNS = (
@@ -37,7 +39,11 @@ def list_accounts(*, as_json: bool) -> None:
     with opened_store(loaded) as store:
         accounts = store.accounts()
         sessions = store.session_counts(bound_since_ms=now_ms - loaded.settings.session_duration_ms)
-    rows = [_row(account, sessions.get(account.id, 0), now_ms) for account in accounts]
+        windows = {each.account_id: each.at(now_ms) for each in store.windows.all().values()}
+    rows = [
+        _row(account, sessions.get(account.id, 0), now_ms) | {"windows": _windows(windows.get(account.id, ()))}
+        for account in accounts
+    ]
     if as_json:
         print_json(rows)
         return
@@ -46,19 +52,34 @@ def list_accounts(*, as_json: bool) -> None:
         return
     for row in rows:
         row["session"] = f"{row['session']} live" if row["session"] else None
-    print_table(rows, [*_COLUMNS, "reason"] if any(row["reason"] for row in rows) else _COLUMNS)
+        row["windows"] = ", ".join(_used(window) for window in row["windows"]) or None
+    print_table(rows, [*_COLUMNS, *(name for name in ("windows", "reason") if any(row[name] for row in rows))])
 
 
-def add_account(
+def add_account(name: str, *, mode: Literal["max", "console"] | None, **options: Any) -> None:
+    """Add an account by its API key, or by signing in when no key is given."""
+    from ccflare.errors import RequestError
+
+    if name.startswith("-"):
+        raise RequestError(f"{name} looks like an option; an account's name does not begin with a dash")
+    api_key, api_key_env = options.pop("api_key"), options.pop("api_key_env")
+    if api_key is not None or api_key_env is not None:
+        if mode is not None:
+            raise RequestError("--mode is for signing in, which takes no key; give one of them")
+        _add_by_key(name, api_key=api_key, api_key_env=api_key_env, **options)
+        return
+    from ccflare.cli.sign_in import add_by_sign_in
+
+    add_by_sign_in(name, mode=mode, **options)
+
+
+def _add_by_key(
     name: str, *, api_key: str | None, api_key_env: str | None, base_url: str | None, priority: int, tier: int
 ) -> None:
-    """Add an account by its API key."""
     from ccflare.errors import Conflict, RequestError
     from ccflare.records import Account, Credentials, check_account_name
     from ccflare.wire import BaseUrl
 
-    if name.startswith("-"):
-        raise RequestError(f"{name} looks like an option; an account's name does not begin with a dash")
     try:
         check_account_name(name)
         if base_url is not None:
@@ -164,6 +185,8 @@ def _row(account: "Account", sessions: int, now_ms: int) -> dict[str, Any]:
         "auth_failed": account.auth_failed_reason,
         "rate_limited": account.limited_reason,
     }
+    if (account.refresh_failed_at_ms or 0) > (account.last_refresh_at_ms or 0):
+        reasons["active"] = f"Token refresh failed: {account.refresh_error}"
     return {
         "id": account.id,
         "name": account.name,
@@ -176,6 +199,9 @@ def _row(account: "Account", sessions: int, now_ms: int) -> dict[str, Any]:
         "tier": account.tier,
         "created_at": instant(account.created_at_ms),
         "expires_at": instant(account.expires_at_ms),
+        "last_refresh": instant(account.last_refresh_at_ms),
+        "refresh_failed_at": instant(account.refresh_failed_at_ms),
+        "refresh_error": account.refresh_error,
         "paused_by": account.paused_by,
         "paused_at": instant(account.paused_at_ms),
         "rate_limited_until": instant(account.limited_until_ms),
@@ -186,6 +212,24 @@ def _row(account: "Account", sessions: int, now_ms: int) -> dict[str, Any]:
         "requests": account.request_count,
         "session": sessions,
     }
+
+
+def _windows(windows: Sequence["Outlook"]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": window.name,
+            "utilization": window.utilization,
+            "status": window.status,
+            "reset": instant(window.reset_ms),
+            "runs_out_at": instant(window.runs_out_at_ms),
+        }
+        for window in windows
+    ]
+
+
+def _used(window: Mapping[str, Any]) -> str:
+    used = window["utilization"]
+    return f"{window['name']} {'-' if used is None else f'{used:.0%}'}"
 
 
 def _now_ms() -> int:
@@ -204,6 +248,7 @@ def _new_id(now_ms: int) -> str:
 
 PRIORITY = click.IntRange(-1_000_000, 1_000_000)
 TIER = click.IntRange(1, 1_000_000)
+MODE = click.Choice(["max", "console"])
 
 
 @click.group()
@@ -222,12 +267,22 @@ def _list(as_json: bool) -> None:
 @click.argument("name")
 @click.option("--api-key", is_flag=False, flag_value=ASK, metavar="[-]", help="Ask for the key; - reads it from stdin.")
 @click.option("--api-key-env", metavar="VAR", help="Take the key from an environment variable.")
+@click.option("--mode", type=MODE, help="Without a key: sign in for a plan (max), or a new key (console).")
 @click.option("--base-url", metavar="URL", help="Where its requests go instead of the provider's address.")
 @click.option("--priority", metavar="N", type=PRIORITY, default=0, help="Lower is used first (default 0).")
 @click.option("--tier", metavar="N", type=TIER, default=1, help="Size of the plan, for your information (default 1).")
 def _add(name: str, **options: Any) -> None:
-    """Add an account by its API key."""
+    """Add an account by its API key, or by signing in."""
     add_account(name, **options)
+
+
+@accounts.command("reauth")
+@click.argument("name")
+def _reauth(name: str) -> None:
+    """Sign in to an account again; everything but its credentials stays."""
+    from ccflare.cli.sign_in import sign_in_again
+
+    sign_in_again(name)
 
 
 @accounts.command("remove")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from ccflare.cli.output import complain
 
 if TYPE_CHECKING:
+    import click
+
     from ccflare.records import Account
     from ccflare.settings import Loaded
     from ccflare.store import Store
@@ -30,9 +32,11 @@ def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = F
 def opened_store(loaded: "Loaded | None" = None) -> Iterator["Store"]:
     """Open the database that the settings name; what is noteworthy about it is said on stderr. Raises StoreError."""
     from ccflare.store import open_store
+    from ccflare.vault import Keys
 
     with _telling("ccflare.store"):
-        store = open_store((loaded or load_settings()).settings.db_path)
+        settings = (loaded or load_settings()).settings
+        store = open_store(settings.db_path, keys=Keys(settings.secret_key))
         try:
             yield store
         finally:
@@ -68,6 +72,15 @@ def debugging() -> bool:
         return bool(text) and bool(row.kind.from_text(text))
     except ValueError:
         return False
+
+
+def refuse_options_before(context: "click.Context") -> None:
+    """Raise UsageError for an option that stands before a subcommand, where it would do nothing."""
+    import click
+
+    for option in context.command.params:
+        if context.get_parameter_source(option.name or "") == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} does not go before {context.invoked_subcommand}")
 
 
 def account_named(store: "Store", name: str) -> "Account":

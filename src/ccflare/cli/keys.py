@@ -38,8 +38,6 @@ def _text(account_name: str, api_key: str | None, variable: str | None) -> str:
         raise RequestError("--api-key and --api-key-env are two places; give one")
     if variable is not None:
         return _from_variable(variable)
-    if api_key is None:
-        raise RequestError(_no_sign_in() + _HOW)
     if api_key not in {ASK, "-"}:
         raise RequestError(
             "a key on the command line can be read by every program on this machine and stays in the shell's "
@@ -50,15 +48,6 @@ def _text(account_name: str, api_key: str | None, variable: str | None) -> str:
     if api_key == ASK:
         raise RequestError("there is no terminal to ask for the key on. " + _HOW)
     return _from_stdin()
-
-
-def _no_sign_in() -> str:
-    """Say why an account without a key, which would be one with OAuth, cannot be added."""
-    from ccflare.cli.context import load_settings
-
-    if not load_settings().settings.client_id:
-        return "without a key this means signing in with OAuth, which needs an OAuth client of yours (CLIENT_ID). "
-    return "signing in with OAuth is not available in this version, with or without CLIENT_ID. "
 
 
 def _from_variable(variable: str) -> str:

@@ -3,13 +3,19 @@
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 Row = Mapping[str, object]
 
-_COLOURS = {"active": 32, "paused": 33, "rate_limited": 33, "expired": 31, "auth_failed": 31}
+_COLOURS = {
+    "active": 32, "paused": 33, "rate_limited": 33, "expired": 31, "auth_failed": 31, "WARN": 33, "ERROR": 31,
+}  # fmt: skip
+_NARROWEST = 16
+"""Characters that the last column keeps on a narrow terminal."""
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?%?", re.ASCII)
 _KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
 
 
@@ -44,25 +50,73 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
-def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
-    """Print aligned columns under their names; what is None shows as `-`, numbers stand to the right."""
-    right = {name for name in columns if rows and all(isinstance(row[name], int) for row in rows)}
-    cells = [{name: "-" if row[name] is None else clean(row[name]) for name in columns} for row in rows]
+def print_json_line(value: object) -> None:
+    """Print a struct for programs that read line by line."""
+    import msgspec
+
+    print(json.dumps(msgspec.to_builtins(value)))
+
+
+def print_fields(fields: Row) -> None:
+    """Print names and values below each other; what is None is left out."""
+    shown = {name: _cell(value) for name, value in fields.items() if value is not None}
+    width = max(map(len, shown), default=0)
+    for name, text in shown.items():
+        print(f"{name.ljust(width)}  {text}")
+
+
+def print_table(rows: Sequence[Row], columns: Sequence[str], *, spare: Sequence[str] = ()) -> None:
+    """Print aligned columns under their names; what is None shows as `-`, numbers stand to the right.
+
+    On a terminal that is too narrow the `spare` columns are left out, first to last, until the rest fits, and if
+    there are any, the last column is cut.
+    """
+    right = {name for name in columns if _is_numeric([row[name] for row in rows])}
+    cells = [{name: _cell(row[name]) for name in columns} for row in rows]
     width = {name: max(len(name), *(len(row[name]) for row in cells)) for name in columns}
-    paint = _painter()
+    if spare and sys.stdout.isatty():
+        columns = _fitting(columns, spare, width)
     for row in [{name: name for name in columns}, *cells]:
         line = [
-            paint(row[name].rjust(width[name]) if name in right else row[name].ljust(width[name])) for name in columns
+            paint(row[name].rjust(width[name]) if name in right else _cut(row[name], width[name]).ljust(width[name]))
+            for name in columns
         ]
         print("  ".join(line).rstrip())
 
 
-def _painter() -> Callable[[str], str]:
-    """Return what colours a cell; it leaves it alone unless a terminal shows it and nobody objects."""
-    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return _coloured if wanted else str
-
-
-def _coloured(cell: str) -> str:
+def paint(cell: str) -> str:
+    """Colour a word that has a colour, when a terminal shows it and nobody objects."""
     colour = _COLOURS.get(cell.strip())
-    return f"\033[{colour}m{cell}\033[0m" if colour else cell
+    wanted = colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return f"\033[{colour}m{cell}\033[0m" if wanted else cell
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4f}" if isinstance(value, float) else clean(value)
+
+
+def _is_numeric(values: Sequence[object]) -> bool:
+    """Say whether a column has numbers and nothing else."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(_NUMBER.fullmatch(_cell(value)) for value in known)
+
+
+def _fitting(columns: Sequence[str], spare: Sequence[str], width: dict[str, int]) -> Sequence[str]:
+    """Return the columns that a terminal has room for; the width of the last one shrinks to what is left."""
+    room = shutil.get_terminal_size().columns
+    last = columns[-1]
+    for name in (None, *spare):
+        columns = [each for each in columns if each != name]
+        left = room - sum(width[each] + 2 for each in columns if each != last)
+        if left >= min(width[last], _NARROWEST):
+            break
+    width[last] = min(width[last], max(left, _NARROWEST))
+    return columns
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."

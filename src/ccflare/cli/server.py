@@ -1,10 +1,10 @@
-"""The commands that run a server, and those that show or reset what it works with."""
+"""The commands that run a server, and the one that shows what it works with."""
 
 from importlib import import_module
 
 import click
 
-from ccflare.cli.context import load_settings, opened_store
+from ccflare.cli.context import load_settings
 from ccflare.cli.output import print_json, print_table, say
 
 
@@ -15,13 +15,6 @@ def run_server(port: int | None) -> int:
     from ccflare.serve import run
 
     return run(loaded, flags)
-
-
-def reset_stats() -> None:
-    """Set the accounts' counters to zero; the history stays."""
-    with opened_store() as store:
-        store.reset_stats()
-    say("The accounts' counters are zero. The history is as it was.")
 
 
 def show_settings(*, as_json: bool) -> None:
@@ -57,14 +50,3 @@ def demo() -> int:
 def config(as_json: bool) -> None:
     """Show every setting and where its value comes from."""
     show_settings(as_json=as_json)
-
-
-@click.group("stats")
-def stats() -> None:
-    """Deal with the accounts' counters."""
-
-
-@stats.command("reset")
-def _reset() -> None:
-    """Set the accounts' counters to zero; the history stays."""
-    reset_stats()

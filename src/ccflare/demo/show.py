@@ -106,6 +106,7 @@ def _environment(home: Path, base_url: str) -> dict[str, str]:
         "CCFLARE_DB_PATH": str(home / "ccflare.db"),
         "CCFLARE_LOG_DIR": str(home / "logs"),
         "RETRY_DELAY_MS": "200",
+        "CF_PRICING_OFFLINE": "1",
     }
 
 

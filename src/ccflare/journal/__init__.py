@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ccflare.journal.inbox import Changes, Inbox
+from ccflare.errors import StoreBusy
+from ccflare.forecast import AccountWindows
+from ccflare.journal.inbox import Inbox
+from ccflare.journal.retention import Removed, Retention
 from ccflare.journal.watch import OnAccounts, WatchedStore
 from ccflare.journal.writer import Pace, Writer
-from ccflare.records import Account, Binding
-from ccflare.store import Store
+from ccflare.records import Account, Binding, Owned
+from ccflare.store import Batch, Store
 
-__all__ = ["Journal", "OnAccounts", "Pace", "WriterState"]
+__all__ = ["Journal", "OnAccounts", "Pace", "Removed", "Retention", "WriterState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,12 @@ class WriterState:
     failing_s: float
     """For how many seconds nothing has worked; 0 when all is well."""
     error: str | None
+    payloads_waiting: int = 0
+    """Payloads that are not in the store yet, and about how many bytes of memory they hold."""
+    payload_bytes_waiting: int = 0
+    payloads_written: int = 0
+    payloads_dropped: int = 0
+    """Payloads that could not be kept: too many waited, or no store could take them."""
 
 
 class Journal:
@@ -45,21 +54,45 @@ class Journal:
         self._open_store = open_store
         self._on_accounts = on_accounts
         self._pace = pace or Pace()
-        self._inbox = Inbox(self._pace.queue_bytes, self._pace.batch_rows)
+        self._inbox = Inbox(self._pace.queue_bytes, self._pace.batch_rows, self._pace.payload_bytes)
         self._writer: Writer | None = None
         self.put = self._inbox.put
-        """Keep a finished exchange. Never waits."""
+        """Keep a finished exchange, and what was captured of it. Never waits."""
+        self.rules = Retention()
+        """What is kept for how long. May be replaced at any time."""
 
     def start(self) -> None:
         """Start the writer. The running event loop is the one that is told about accounts."""
         store = WatchedStore(self._open_store, asyncio.get_running_loop(), self._on_accounts)
-        self._writer = Writer(self._inbox, store, self._pace)
+        self._writer = Writer(self._inbox, store, self._pace, lambda: self.rules)
         self._writer.start()
 
-    def put_changes(self, accounts: Sequence[Account], bindings: Sequence[Binding]) -> None:
-        """Keep accounts whose run-time fields changed and bindings that were made or used. Never waits."""
-        if accounts or bindings:
-            self._inbox.put_changes(Changes(accounts, bindings))
+    def put_changes(
+        self,
+        accounts: Sequence[Account] = (),
+        bindings: Sequence[Binding] = (),
+        owners: Sequence[Owned] = (),
+        windows: Sequence[AccountWindows] = (),
+    ) -> None:
+        """Keep what the pool has learnt, of accounts only the run-time fields. Never waits."""
+        if accounts or bindings or owners or windows:
+            self._inbox.put_changes(Batch(accounts=accounts, bindings=bindings, owners=owners, windows=windows))
+
+    async def clean_up(self, within_s: float = 30.0) -> Removed:
+        """Have the writer delete now what retention does not keep; return what was removed by that.
+
+        What takes longer than `within_s` goes on by itself. Raises StoreBusy when the writer is not running.
+        """
+        writer = self._writer
+        if writer is None:
+            raise StoreBusy("the database's writer is not running")
+        before = writer.sweep.removed
+        done = asyncio.wrap_future(writer.clean_up())
+        done.add_done_callback(_forget)
+        finished, _ = await asyncio.wait([done], timeout=within_s)
+        if finished:
+            done.result()
+        return writer.sweep.removed.since(before, complete=bool(finished))
 
     async def close(self, timeout_s: float = 5.0) -> bool:
         """Write what waits and stop. False when something could not be written in time; that is lost."""
@@ -77,4 +110,14 @@ class Journal:
             lost=inbox.lost + (writer.refused if writer else 0),
             failing_s=writer.trouble.lasting_s(time.monotonic()) if writer else 0.0,
             error=writer.trouble.error if writer else None,
+            payloads_waiting=inbox.payloads,
+            payload_bytes_waiting=inbox.payload_bytes,
+            payloads_written=writer.payloads.written if writer else 0,
+            payloads_dropped=inbox.payloads_dropped + (writer.payloads.refused if writer else 0),
         )
+
+
+def _forget(done: "asyncio.Future[None]") -> None:
+    """Take note of an outcome that nobody may be waiting for any more."""
+    if not done.cancelled():
+        done.exception()

@@ -1,4 +1,4 @@
-"""How long the store has been failing, when to try again, and when to say so."""
+"""How long something has been failing, when to try again, and when to say so."""
 
 import logging
 
@@ -33,8 +33,8 @@ class Trouble:
         since = self._since  # read once: another thread may end the trouble meanwhile
         return 0.0 if since is None else now - since
 
-    def hit(self, error: Exception, now: float, waiting: int) -> None:
-        """Note a failure, put off the next try, report what lasts. `waiting`: exchanges not in the store."""
+    def hit(self, error: Exception, now: float, waiting: str) -> None:
+        """Note a failure, put off the next try, report what lasts. `waiting` says what is put off."""
         if self._since is None:
             self._since, self._pause_s, self._reported = now, FIRST_PAUSE_S, False
             self._report_at = now + (PATIENCE_WITH_LOCKS_S if isinstance(error, StoreBusy) else PATIENCE_S)
@@ -44,7 +44,7 @@ class Trouble:
         self.retry_at = now + self._pause_s
         if now >= self._report_at:
             self._report_at, self._reported = now + REPORT_EVERY_S, True
-            log.error("Failed to execute DB job: %s; %d exchanges wait to be recorded", error, waiting)
+            log.error("Failed to execute DB job: %s; %s", error, waiting)
 
     def over(self, now: float) -> None:
         """Note that something has worked."""

@@ -1,27 +1,29 @@
 """The writer thread: it writes what the server has to keep, and watches for what others write.
 
 It sleeps until there is something to write or to look at. What cannot be written stays, in order, and is
-tried again.
+tried again. Exchanges come first: payloads and retention get the time between batches, in small steps.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import islice
 
 from ccflare.errors import StoreBusy, StoreError
-from ccflare.journal.inbox import Changes, Inbox
+from ccflare.journal.inbox import Inbox
+from ccflare.journal.payloads import PayloadWriter
+from ccflare.journal.pending import Pending, singles
+from ccflare.journal.retention import Retention, Sweep
 from ccflare.journal.trouble import Trouble
 from ccflare.journal.watch import WatchedStore
-from ccflare.records import Account, Binding, Exchange
+from ccflare.payload import Captured
+from ccflare.records import Exchange
 from ccflare.store import Batch, Store
 
 log = logging.getLogger("ccflare.async-db-writer")
 
-_BINDINGS_AT_MOST = 200_000
-"""Bindings that wait for the store. Of more the oldest are forgotten, which costs at most a prompt cache."""
 _BINDINGS_KEPT_MS = 31 * 24 * 3_600_000
 """Longer than a session can be set to last."""
 _FORGET_EVERY_S = 600.0
@@ -42,13 +44,19 @@ class Pace:
     """How often the store is asked whether others have changed it."""
     queue_bytes: int = 64 * 1024 * 1024
     """What may wait, about 40,000 exchanges. Beyond that they are counted, reported and not kept."""
+    payload_bytes: int = 32 * 1024 * 1024
+    """What may wait of payloads besides."""
+    sweep_s: float = 60.0
+    """How often retention looks for what has become too old or too much."""
 
 
 class Writer:
     """Runs in a thread of its own from `start` to `stop`."""
 
-    def __init__(self, inbox: Inbox, store: WatchedStore, pace: Pace) -> None:
+    def __init__(self, inbox: Inbox, store: WatchedStore, pace: Pace, rules: Callable[[], Retention]) -> None:
         self.trouble = Trouble()
+        self.payloads = PayloadWriter(inbox, store)
+        self.sweep = Sweep(store, rules, pace.sweep_s)
         self.written = 0
         self.refused = 0
         """Exchanges that no store could take."""
@@ -61,9 +69,7 @@ class Writer:
         self._write_at: float | None = None
         self._watch_at = self._forget_at = 0.0
         self._lost_reported = 0
-        self._exchanges: list[Exchange] = []
-        self._accounts: dict[str, Account] = {}
-        self._bindings: dict[str, Binding] = {}
+        self._pending = Pending()
 
     def start(self) -> None:
         """Start the thread."""
@@ -76,6 +82,12 @@ class Writer:
         self._thread.join(timeout_s + _LAST_WORD_S)
         return self._flushed
 
+    def clean_up(self) -> "Future[None]":
+        """Have retention run now; what is returned is done when nothing is left to delete."""
+        done = self.sweep.ask()
+        self._inbox.wake()
+        return done
+
     # The thread.
 
     def _run(self) -> None:
@@ -83,13 +95,14 @@ class Writer:
             self._inbox.wait(self._pause_s(time.monotonic()))
             self._turn(time.monotonic())
         self._finish(self._stop_by)
+        self.sweep.end()
         self._store.close()
 
     def _pause_s(self, now: float) -> float:
-        wake_at = self._watch_at
         if self.trouble:
-            wake_at = self.trouble.retry_at
-        elif self._write_at is not None:
+            return max(0.0, self.trouble.retry_at - now)
+        wake_at = min(self._watch_at, self.payloads.due_at, self.sweep.due_at)
+        if self._write_at is not None:
             wake_at = min(wake_at, self._write_at)
         return max(0.0, wake_at - now)
 
@@ -109,15 +122,27 @@ class Writer:
         except StoreError as error:
             if not isinstance(error, StoreBusy):
                 self._store.close()  # it may be the connection that is broken
-            self.trouble.hit(error, time.monotonic(), self._inbox.waiting)
+            self._hit(error)
         except Exception as error:
             log.exception("Failed to execute DB job")
-            self.trouble.hit(error, time.monotonic(), self._inbox.waiting)
+            self._hit(error)
         else:
             self.trouble.over(time.monotonic())
+            self._use_the_time()
+
+    def _hit(self, error: Exception) -> None:
+        self.trouble.hit(error, time.monotonic(), f"{self._inbox.waiting} exchanges wait to be recorded")
+
+    def _use_the_time(self) -> None:
+        """Do one step of what is less urgent than exchanges: payloads, and when there are none, retention."""
+        now = time.monotonic()
+        if now >= self.payloads.due_at:
+            self.payloads.write_some()
+        elif now >= self.sweep.due_at and self._stop_by is None:
+            self.sweep.step()
 
     def _waiting(self) -> bool:
-        return bool(self._inbox or self._exchanges or self._accounts or self._bindings)
+        return bool(self._inbox or self._pending)
 
     def _due(self, now: float) -> bool:
         if not self._waiting():
@@ -142,12 +167,8 @@ class Writer:
     def _write_all(self) -> None:
         """Write everything that waits, in order, batch by batch. Raises what the store raises."""
         self._sort_in()
-        while self._exchanges or self._accounts or self._bindings:
-            batch = Batch(
-                exchanges=self._exchanges[: self._pace.batch_rows],
-                accounts=list(self._accounts.values()),
-                bindings=list(islice(self._bindings.values(), self._pace.batch_rows)),
-            )
+        while self._pending:
+            batch = self._pending.batch(self._pace.batch_rows)
             store = self._store.here()
             try:
                 store.write(batch)
@@ -155,37 +176,25 @@ class Writer:
                 self._write_singly(store, batch)
             else:
                 self.written += len(batch.exchanges)
-            self._forget_written(batch)
+            self._pending.forget(batch)
+            self._inbox.done(batch.exchanges)
         # What came meanwhile has called nobody unless the queue was empty then.
         self._write_at = time.monotonic() + self._pace.batch_s if self._inbox else None
 
     def _sort_in(self) -> None:
         """Take what the loop has put: exchanges in order, of changes only the latest."""
         for item in self._inbox.take():
-            if isinstance(item, Exchange):
-                self._exchanges.append(item)
-            else:
-                self._merge(item)
-
-    def _merge(self, changes: Changes) -> None:
-        for account in changes.accounts:
-            self._accounts[account.id] = account
-        for binding in changes.bindings:
-            self._bindings.pop(binding.key, None)  # the latest goes to the end
-            self._bindings[binding.key] = binding
-        while len(self._bindings) > _BINDINGS_AT_MOST:
-            del self._bindings[next(iter(self._bindings))]
-
-    def _forget_written(self, batch: Batch) -> None:
-        del self._exchanges[: len(batch.exchanges)]
-        self._accounts.clear()
-        for binding in batch.bindings:
-            del self._bindings[binding.key]
-        self._inbox.done(batch.exchanges)
+            match item:
+                case Exchange():
+                    self._pending.add(item)
+                case Captured():
+                    self.payloads.take(item)
+                case Batch():
+                    self._pending.merge(item)
 
     def _write_singly(self, store: Store, batch: Batch) -> None:
         """Find what no store can take, so that it does not hold up the rest."""
-        for single in _singles(batch):
+        for single in singles(batch):
             try:
                 store.write(single)
             except ValueError as error:
@@ -200,6 +209,7 @@ class Writer:
         if lost > self._lost_reported:
             new, self._lost_reported = lost - self._lost_reported, lost
             log.error("Failed to execute DB job: the queue is full; %d exchanges were not recorded", new)
+        self.payloads.report_dropped()
 
     # The end.
 
@@ -219,14 +229,7 @@ class Writer:
                 return
             if self.trouble:
                 time.sleep(_LAST_TRIES_EVERY_S)
+        if not self.payloads.finish(stop_by):
+            return
         self._flushed = True
         log.info("Async DB writer queue flushed")
-
-
-def _singles(batch: Batch) -> Iterator[Batch]:
-    for exchange in batch.exchanges:
-        yield Batch(exchanges=[exchange])
-    for account in batch.accounts:
-        yield Batch(accounts=[account])
-    for binding in batch.bindings:
-        yield Batch(bindings=[binding])

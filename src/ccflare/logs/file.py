@@ -1,4 +1,4 @@
-"""The log file: opened so that nobody else can steer it, rotated while it is written, read from its end.
+"""The log file: opened so that nobody else can steer it, rotated while it is written.
 
 The default place is below a directory that everyone can write to. So the directory and the file must be
 ours, the file must not be a link, and both are readable by their owner only. Several processes may append to
@@ -10,15 +10,15 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 NAME = "app.log"
 ROTATE_AT_BYTES = 10 * 1024 * 1024
 KEPT_FILES = 5
-_BLOCK_BYTES = 64 * 1024
-_LONGEST_TAIL_BYTES = 16 * 1024 * 1024
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+_WARY = 0
 for _name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):  # not every system has every one
-    _FLAGS |= getattr(os, _name, 0)
+    _WARY |= getattr(os, _name, 0)
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _WARY
 
 
 class LogFile:
@@ -65,57 +65,34 @@ class LogFile:
     def _rotate(self) -> None:
         """Move every file one number up, dropping the last, and begin a new one."""
         self.close()  # Windows does not rename an open file
-        files = list(_generations(self.path, self._kept))
+        files = list(generations(self.path, self._kept))
         for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
             if newer.exists():
                 newer.replace(older)
         self.open()
 
 
-def tail(path: Path, lines: int) -> list[str]:
-    """Return the last lines of a log, going back into rotated files; an absent log has none.
-
-    At most 16 MiB are read. Raises OSError when a file that is there cannot be read.
-    """
-    found: list[bytes] = []
-    budget = _LONGEST_TAIL_BYTES
-    for file in _generations(path, KEPT_FILES):
-        wanted = lines - len(found)
-        if wanted <= 0 or budget <= 0:
-            break
-        try:
-            data = _end(file, wanted, budget)
-        except FileNotFoundError:
-            continue
-        budget -= len(data)
-        found = data.removesuffix(b"\n").split(b"\n")[-wanted:] + found if data else found
-    return [line.decode("utf-8", "replace") for line in found]
-
-
-def _generations(path: Path, kept: int) -> Iterator[Path]:
-    """Yield the file and those it was rotated to, newest first."""
+def generations(path: Path, kept: int = KEPT_FILES) -> Iterator[Path]:
+    """Yield the file and those it was rotated to, newest first, whether they are there or not."""
     yield path
     for number in range(1, kept + 1):
         yield path.with_name(f"{path.name}.{number}")
 
 
-def _end(path: Path, lines: int, budget: int) -> bytes:
-    """Return the end of a file: so many whole lines, or all of it, or what the budget in bytes allows."""
-    blocks: list[bytes] = []
-    newlines = read = 0
-    with path.open("rb") as file:
-        start = file.seek(0, os.SEEK_END)
-        # One newline more than lines: the one before the first wanted line shows that it is whole.
-        while start and newlines <= lines and read < budget:
-            step = min(_BLOCK_BYTES, start)
-            start -= step
-            file.seek(start)
-            block = file.read(step)
-            blocks.append(block)
-            newlines += block.count(b"\n")
-            read += step
-    data = b"".join(reversed(blocks))
-    return data if not start else data[data.find(b"\n") + 1 :]
+def open_to_read(path: Path) -> BinaryIO | None:
+    """Open a log file, None when there is none. Raises OSError for what cannot be one, or is not for us."""
+    try:
+        file = open(path, "rb", buffering=0, opener=_open_warily)  # noqa: SIM115  # the caller closes it
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _explained(error, path) from None
+    try:
+        _refuse_irregular(os.fstat(file.fileno()), path)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _claim(directory: Path) -> None:
@@ -141,18 +118,31 @@ def _open_own(path: Path) -> int:
     try:
         descriptor = os.open(path, _FLAGS, 0o600)
         state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise PermissionError(errno.EPERM, "it is not a regular file", str(path))
+        _refuse_irregular(state, path)
         _refuse_foreign(state, path)
         if stat.S_IMODE(state.st_mode) & 0o077 and hasattr(os, "fchmod"):
             os.fchmod(descriptor, 0o600)
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
-        if error.errno == errno.ELOOP:
-            raise PermissionError(errno.EPERM, "it is a symbolic link", str(path)) from None
-        raise
+        raise _explained(error, path) from None
     return descriptor
+
+
+def _open_warily(path: str, flags: int) -> int:
+    return os.open(path, flags | _WARY)
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    """Return the error; one that the wary flags cause says so in words for a person."""
+    if error.errno == errno.ELOOP:
+        return PermissionError(errno.EPERM, "it is a symbolic link", str(path))
+    return error
+
+
+def _refuse_irregular(state: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        raise PermissionError(errno.EPERM, "it is not a regular file", str(path))
 
 
 def _refuse_foreign(state: os.stat_result, path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import TextIO
 from ccflare.logs.file import LogFile
 from ccflare.logs.intake import Level, Record, install, set_level
 from ccflare.logs.lines import LINES, ROOT, Format
+from ccflare.logs.live import Follower, Followers
 
 CAPACITY = 10_000
 """Records that may wait."""
@@ -55,6 +56,7 @@ class Log:
         self._hurry = threading.Event()
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
+        self._followers = Followers()
         self._lost = 0
 
     @property
@@ -82,6 +84,13 @@ class Log:
         """Change what is logged, and whether tracebacks are, while running."""
         self._debug = debug
         set_level("DEBUG" if debug else level)
+
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """Call `follower` with every batch of entries, in the writer's thread; return what ends that.
+
+        The entries are those that reading the file gives. A follower that raises is not called again.
+        """
+        return self._followers.add(follower)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until everything logged so far is written. False: it was not within the time."""
@@ -159,6 +168,7 @@ class Log:
             text = "".join(lines)
             if not self._to_file(text) or self._console is not None:
                 self._to_console(text)
+            self._followers.tell(lines)
 
     def _to_file(self, text: str) -> bool:
         """Append to the file; while that fails, try again every few seconds and say once why."""

@@ -1,4 +1,4 @@
-"""Reads the usage out of an answer while it passes: on the side, in any coding, right for every split of its bytes.
+"""Reads usage and objects' ids out of an answer while it passes: on the side, in any coding, right for every split.
 
 The one rule: metering never touches an exchange. It never raises, its memory is bounded, and what it cannot read is
 null in the end, with a word about why.
@@ -8,12 +8,13 @@ import msgspec
 
 from ccflare.coding import decoder
 from ccflare.meter.body import Outline
+from ccflare.meter.objects import MATCH_BYTES, Finder, Sightings
 from ccflare.meter.said import NOTHING, Said, read_document
 from ccflare.meter.stream import EVENT_BYTES, StreamMeter
 from ccflare.sse import read_error
 from ccflare.usage import NOT_SAID, Usage
 
-__all__ = ["EVENT_BYTES", "OUTLINE_BYTES", "PLAIN_BYTES", "Meter", "Metered"]
+__all__ = ["EVENT_BYTES", "MATCH_BYTES", "OUTLINE_BYTES", "PLAIN_BYTES", "Finder", "Meter", "Metered", "Sightings"]
 
 PLAIN_BYTES = 64 << 20
 """A compressed answer is read up to this length: a small one could stand for any amount of memory."""
@@ -42,6 +43,8 @@ class Metered(msgspec.Struct, frozen=True, kw_only=True):
     first_content_at: float | None = None
     """Instant of the first content of a stream, in the time given to `Meter.feed`."""
     last_content_at: float | None = None
+    objects: tuple[str, ...] = ()
+    """Ids of the upstream objects that the message shows: its container, files that its code has written."""
     problem: str | None = None
     """The first thing that could not be read, for the log; no text of the answer is in it."""
     skipped: int = 0
@@ -66,19 +69,24 @@ class Metered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """Meters one answer. `coding` is its `Content-Encoding`, `streamed` says that it is an event stream."""
+    """Meters one answer. `coding` is its `Content-Encoding`, `streamed` says that it is an event stream.
 
-    __slots__ = ("_body", "_coding", "_decoder", "_known", "_said", "_short", "_stream")
+    `find` reads the ids of objects out of the text of a message; without it none are looked for.
+    """
 
-    def __init__(self, *, streamed: bool, coding: bytes | None) -> None:
+    __slots__ = ("_body", "_coding", "_decoder", "_find", "_known", "_said", "_short", "_sightings", "_stream")
+
+    def __init__(self, *, streamed: bool, coding: bytes | None, find: Finder | None = None) -> None:
         self._coding = (coding or b"identity").strip().lower()
         self._decoder = None if self._coding == b"identity" else decoder(self._coding, PLAIN_BYTES)
         self._known = self._decoder is not None or self._coding == b"identity"
         self._said = Said()
-        self._stream = StreamMeter(self._said) if streamed else None
+        self._find = find
+        self._stream = StreamMeter(self._said, find) if streamed else None
         self._short = b""
         """A body that came in one short piece, as most do: it is decoded as it is."""
         self._body: Outline | None = None
+        self._sightings: Sightings | None = None
 
     def feed(self, data: bytes, now: float) -> None:
         """Take the next piece of the answer, as it is on the wire, that came at `now` (seconds of any clock)."""
@@ -89,13 +97,20 @@ class Meter:
         if self._stream is not None:
             self._stream.feed(data, now)
         elif self._body is not None:
-            self._body.feed(data)
+            self._feed_body(self._body, data)
         elif self._short or len(data) > SHORT_BYTES:
             self._body = Outline(OUTLINE_BYTES)
-            self._body.feed(self._short)
-            self._body.feed(data)
+            self._feed_body(self._body, self._short + data)
         else:
             self._short = data
+
+    def _feed_body(self, body: Outline, data: bytes) -> None:
+        """Take a piece of a long body, whose content is not kept."""
+        body.feed(data)
+        if self._find is not None:
+            if self._sightings is None:
+                self._sightings = Sightings(self._find)
+            self._sightings.feed(data)
 
     def end(self, *, complete: bool) -> Metered:
         """Return what was told. `complete`: the body came to its end. To be called once, behind the last piece."""
@@ -130,6 +145,7 @@ class Meter:
             error_message=message,
             first_content_at=stream.first_content_at,
             last_content_at=stream.last_content_at,
+            objects=tuple(stream.objects),
             problem=self._said.problem,
             skipped=self._said.skipped,
         )
@@ -155,6 +171,15 @@ class Meter:
             has_error=has_error,
             error_type=error_type,
             error_message=message,
+            objects=self._objects(),
             problem=self._said.problem,
             skipped=self._said.skipped,
         )
+
+    def _objects(self) -> tuple[str, ...]:
+        if self._find is None:
+            return ()
+        if self._sightings is not None:
+            return self._sightings.end()
+        found = self._find(self._short)
+        return tuple(dict.fromkeys(found)) if found else ()

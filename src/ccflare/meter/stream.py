@@ -1,5 +1,6 @@
 """The event stream of a message (Messages API, "Streaming"; the older Text Completions as well)."""
 
+from ccflare.meter.objects import MOST_SHOWN, Finder
 from ccflare.meter.said import NOTHING, Document, Said, read_document
 from ccflare.sse import EventReader, read_error
 
@@ -10,15 +11,20 @@ _CONTENT = frozenset({b"content_block_delta", b"content_block_start"})
 _UNNAMED = frozenset({b"", b"message"})
 """No name, and the name that means none: the data's `type` decides."""
 _WANTED = _UNNAMED | {b"message_start", b"message_delta", b"message_stop", b"error", b"completion"}
+_READ = _WANTED | {b"content_block_start"}
+"""A block that begins may be a result of code execution, which names the files that were written."""
 
 
 class StreamMeter:
     """Reads events. Content is only counted as such: its data is neither kept nor decoded."""
 
-    __slots__ = ("_events", "_now", "_said", "error", "finished", "first_content_at", "last_content_at")
+    __slots__ = (
+        "_events", "_find", "_now", "_said", "error", "finished", "first_content_at", "last_content_at", "objects",
+    )  # fmt: skip
 
-    def __init__(self, said: Said) -> None:
-        self._events = EventReader(_WANTED, EVENT_BYTES)
+    def __init__(self, said: Said, find: Finder | None = None) -> None:
+        self._events = EventReader(_WANTED if find is None else _READ, EVENT_BYTES)
+        self._find = find
         self._said = said
         self._now = 0.0
         self.finished = False
@@ -26,6 +32,8 @@ class StreamMeter:
         """Type and message of the first error event."""
         self.first_content_at: float | None = None
         self.last_content_at: float | None = None
+        self.objects: dict[str, None] = {}
+        """Ids of the objects that were shown."""
 
     def feed(self, data: bytes, now: float) -> None:
         """Take more of the decoded stream."""
@@ -33,6 +41,8 @@ class StreamMeter:
         for name, payload in self._events.feed(data):
             if name in _CONTENT:
                 self._note_content()
+                if payload is not None:
+                    self._look(payload)
             elif name in _WANTED:
                 self._take(name, payload)
 
@@ -47,6 +57,11 @@ class StreamMeter:
         if self.first_content_at is None:
             self.first_content_at = self._now
 
+    def _look(self, payload: bytes) -> None:
+        """Look for objects in the data of an event."""
+        if self._find is not None and (found := self._find(payload)) and len(self.objects) < MOST_SHOWN:
+            self.objects.update(dict.fromkeys(found[:MOST_SHOWN]))
+
     def _take(self, name: bytes, payload: bytes | None) -> None:
         """Take an event by its name, or by the type that its data has where there is no name."""
         document = None if payload is None else read_document(payload)
@@ -56,6 +71,8 @@ class StreamMeter:
             document = NOTHING
         elif name in _UNNAMED:
             name = document.type.encode() if isinstance(document.type, str) else b""
+        if payload is not None:
+            self._look(payload)
         if name in _CONTENT:
             self._note_content()
         elif name == b"message_stop":

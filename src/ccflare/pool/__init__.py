@@ -1,8 +1,9 @@
 """Who may serve the next request: the one owner of the routing state.
 
 The pool is synchronous and knows no clock; every question brings its time. It holds the accounts, what
-upstream said about them, what they are serving, and which session belongs to which. Whether an account is
-usable is what `records.state_of` says of its record; a model set aside is the only thing beside that.
+upstream said about them, what they are serving, and which session and which upstream object belongs to which.
+Whether an account is usable is what `records.state_of` says of its record; a model set aside is the only thing
+beside that.
 
 Sessions. Only a served exchange binds. A session keeps its account for `session_ms` from then on. While that
 account is unusable another one stands in, and the session comes back, unless the account recovers later than
@@ -16,10 +17,12 @@ from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 
+from ccflare.forecast import AccountWindows
 from ccflare.limits import CoolAccount, Effect, LimitAccount, Reading, RefuseCredential, SetAside, read_limits
 from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Aside, Member, Standing, iso
+from ccflare.pool.owners import Owners
 from ccflare.pool.sessions import Session, Sessions
-from ccflare.records import Account, Binding
+from ccflare.records import Account, Binding, Owned
 from ccflare.strategy import first, order, rank
 from ccflare.wire import Headers
 
@@ -31,6 +34,8 @@ class Ask(NamedTuple):
 
     session: str | None = None
     model: str | None = None
+    owner: str | None = None
+    """The account that owns what the request names: while it is here, no other one may serve it."""
 
 
 ANYTHING: Final = Ask()
@@ -40,13 +45,15 @@ class Blocked(msgspec.Struct, frozen=True):
     """Why there is no candidate."""
 
     total: int
-    """Accounts there are."""
+    """Accounts there are for it: one when the request names what an account owns."""
     limited: int
     """Accounts that come back by themselves."""
     recovery_ms: int | None
     """When the first can serve the model; now, when one is usable. None: none comes back by itself."""
     unified: bool
     """Whether upstream gave those accounts unified rate-limit headers."""
+    owner: Account | None = None
+    """The one account that may serve it, because it owns what the request names."""
 
     @property
     def only_rate_limited(self) -> bool:
@@ -55,10 +62,11 @@ class Blocked(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What is to be kept: accounts with their run-time fields as they are now, and bindings made or used."""
+    """What is to be kept: accounts with their run-time fields as they are now, bindings and owners learnt or used."""
 
     accounts: tuple[Account, ...] = ()
     bindings: tuple[Binding, ...] = ()
+    owners: tuple[Owned, ...] = ()
 
 
 NO_CHANGES: Final = Changes()
@@ -77,16 +85,21 @@ class _Lead:
 class Pool:
     """The accounts and sessions of one server."""
 
-    def __init__(self, *, session_ms: int, cache_life_ms: int = 300_000, max_sessions: int = 100_000) -> None:
+    def __init__(
+        self, *, session_ms: int, cache_life_ms: int = 300_000, max_sessions: int = 100_000, max_objects: int = 100_000
+    ) -> None:
         self._cache_life_ms = cache_life_ms
         self._members: dict[str, Member] = {}
         self._gone: Counter[str] = Counter()  # in flight on accounts that are not here any more
         self._sessions = Sessions(session_ms, max_sessions)
+        self.owners = Owners(max_objects)
+        """Who owns what: exchanges ask and tell it directly."""
         self._leads: dict[str, _Lead] = {}
         self._stale_at_ms = NEVER
         self._low_families: frozenset[str] = frozenset()
         self._changed: dict[str, Member] = {}
         self._taken: list[Member] = []
+        self._told: dict[str, Member] = {}  # upstream has told something about their windows
         self._heard: dict[str, tuple[Headers, int]] = {}
 
     @property
@@ -117,14 +130,37 @@ class Pool:
         for account_id, member in self._members.items():
             if account_id not in members:
                 self._changed.pop(account_id, None)
+                self._told.pop(account_id, None)
                 if member.in_flight:
                     self._gone[account_id] = member.in_flight
+        if gone := self._members.keys() - members.keys():
+            self.owners.forget_accounts(gone)
         self._members = members
         self._refresh(now_ms)
 
     def restore(self, bindings: Iterable[Binding], now_ms: int) -> None:
         """Take over the sessions that an earlier run bound, of accounts that were loaded before."""
         self._sessions.restore((b for b in bindings if b.account_id in self._members), now_ms)
+
+    def restore_windows(self, kept: Iterable[AccountWindows], now_ms: int) -> None:
+        """Take over what an earlier run was told about windows, of accounts that were loaded before."""
+        for windows in kept:
+            member = self._members.get(windows.account_id)
+            if member is not None:
+                member.restore(windows, now_ms)
+        self._refresh(now_ms)
+
+    def take_windows(self, now_ms: int) -> tuple[AccountWindows, ...]:
+        """Return what was told about windows since the last call, for the store; of one account once a second."""
+        due = [member for member in self._told.values() if member.windows_due(now_ms)]
+        for member in due:
+            del self._told[member.id]
+        taken = (member.take_windows(now_ms) for member in due)
+        return tuple(windows for windows in taken if windows is not None)
+
+    def restore_owners(self, kept: Iterable[Owned]) -> None:
+        """Take over what is known to belong to accounts that were loaded before."""
+        self.owners.restore(owned for owned in kept if owned.account_id in self._members)
 
     def take_changes(self) -> Changes:
         """Return what changed since the last call, for the store.
@@ -135,14 +171,14 @@ class Pool:
             for member in self._taken:
                 member.base = member.sent
             self._taken = []
-        bindings = self._sessions.take_changes()
+        bindings, owners = self._sessions.take_changes(), self.owners.take_changes()
         if not self._changed:
-            return Changes((), bindings) if bindings else NO_CHANGES
+            return Changes((), bindings, owners) if bindings or owners else NO_CHANGES
         self._taken = list(self._changed.values())
         self._changed = {}
         for member in self._taken:
             member.sent = member.record()
-        return Changes(tuple(member.sent for member in self._taken), bindings)
+        return Changes(tuple(member.sent for member in self._taken), bindings, owners)
 
     # Choosing.
 
@@ -150,11 +186,14 @@ class Pool:
         """Yield the accounts that may serve a request now, in the order in which they are to be tried.
 
         The account that the session belongs to comes first and costs the same however many there are; the
-        others are only looked at when they are asked for. In the records `last_used_ms` may be old.
+        others are only looked at when they are asked for. In the records `last_used_ms` may be old. What names
+        an object is for its owner alone.
         """
         preferred = self._preferred(ask, now_ms)
         if preferred is not None:
             yield preferred.account
+        if ask.owner is not None and ask.owner in self._members:
+            return
         if now_ms >= self._stale_at_ms:
             self._refresh(now_ms)
         model = ask.model
@@ -175,19 +214,22 @@ class Pool:
             yield member.account
 
     def bound_account(self, ask: Ask, now_ms: int) -> str | None:
-        """Return the id of the usable account that a session belongs to, for people who ask why."""
+        """Return the id of the usable account that a request belongs to, for people who ask why."""
         preferred = self._preferred(ask, now_ms)
         return preferred.id if preferred is not None else None
 
     def blocked(self, ask: Ask, now_ms: int) -> Blocked:
         """Say why there is no candidate, and when there will be one."""
-        opens = [(max(member.opens_at(ask.model), now_ms), member) for member in self._members.values()]
+        owner = None if ask.owner is None else self._members.get(ask.owner)
+        members = self._members.values() if owner is None else [owner]
+        opens = [(max(member.opens_at(ask.model), now_ms), member) for member in members]
         returning = [(at_ms, member) for at_ms, member in opens if at_ms < NEVER]
         return Blocked(
             total=len(opens),
             limited=sum(at_ms > now_ms for at_ms, _ in returning),
             recovery_ms=min((at_ms for at_ms, _ in returning), default=None),
             unified=any(member.account.rate_limit_status is not None for _, member in returning),
+            owner=None if owner is None else owner.account,
         )
 
     def begin(self, account_id: str, ask: Ask = ANYTHING) -> None:
@@ -258,6 +300,7 @@ class Pool:
         if member is None or not (reading.windows or reading.budgets or reading.status):
             return None
         member.note(reading, now_ms)
+        self._told[account_id] = member
         self._stale_at_ms = min(self._stale_at_ms, member.stale_at_ms)
         if member.family_buckets:
             self._low_families |= member.family_buckets.keys()
@@ -345,7 +388,12 @@ class Pool:
     # Sessions.
 
     def _preferred(self, ask: Ask, now_ms: int) -> Member | None:
-        """Return the usable account of a session: bound, standing in, or being tried for it now."""
+        """Return the usable account of a request: the owner of what it names, else the one of its session.
+
+        That is the one that is bound, stands in, or is being tried for it now.
+        """
+        if ask.owner is not None and (owner := self._members.get(ask.owner)) is not None:
+            return owner if owner.opens_at(ask.model) <= now_ms else None
         if ask.session is None:
             return None
         wanted: list[str | None] = []

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ccflare.limits import NO_LIMITS, Budget, Reading, Window
+from ccflare.forecast import AccountWindows, Outlook
+from ccflare.limits import NO_LIMITS, Budget, Reading
+from ccflare.pool.windows import completed, heard, remembered, told
 from ccflare.records import Account, State, state_of
 from ccflare.strategy import headroom_bucket
 
@@ -21,6 +23,8 @@ MOST_ASIDES: Final = 64
 """Models set aside per account; clients choose the names."""
 SAME_RESET_MS: Final = 60_000
 """Resets that differ by less are told once."""
+KEEP_EVERY_MS: Final = 1_000
+"""What answers say about an account's windows is handed to the store at most this often."""
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _LAST_YEAR_MS = 253_402_300_799_000
@@ -51,7 +55,7 @@ class Standing(msgspec.Struct, frozen=True):
     in_flight: int
     sessions: int
     """Sessions bound to it; some of them may have ended lately."""
-    windows: tuple[Window, ...]
+    windows: tuple[Outlook, ...]
     budgets: tuple[Budget, ...]
     asides: tuple[Aside, ...]
 
@@ -77,6 +81,8 @@ class Member:
         "id",
         "idle_rank",
         "in_flight",
+        "kept",
+        "kept_at_ms",
         "models",
         "priority",
         "reading",
@@ -84,6 +90,7 @@ class Member:
         "sent",
         "stale_at_ms",
         "streak",
+        "windows",
     )
 
     def __init__(self, account: Account, in_flight: int, now_ms: int) -> None:
@@ -96,8 +103,12 @@ class Member:
         self.models: dict[str, _Pause] = {}
         self.families: dict[str, _Pause] = {}
         self.idle_rank = -(account.last_used_ms or 0)
+        self.windows = self.kept = AccountWindows(account.id)
+        """What is known of the windows; as it was last taken to be stored."""
+        self.kept_at_ms = 0
+        self.reading = NO_LIMITS
         self._set(account)
-        self.note(NO_LIMITS, now_ms)
+        self.refresh(now_ms)
 
     # The record.
 
@@ -132,9 +143,27 @@ class Member:
     # What answers said.
 
     def note(self, reading: Reading, now_ms: int) -> None:
-        """Take over the limits that an answer reported."""
-        self.reading = reading
+        """Take over the limits that an answer reported; windows that it does not name stay as they were."""
+        self.windows = heard(self.windows, reading, now_ms)
+        self.reading = completed(reading, self.windows)
         self.refresh(now_ms)
+
+    def restore(self, kept: AccountWindows, now_ms: int) -> None:
+        """Take over what an earlier run was told, unless an answer has said something since."""
+        if not self.windows.said_at_ms:
+            self.windows = self.kept = kept
+            self.reading = remembered(kept, now_ms)
+            self.refresh(now_ms)
+
+    def take_windows(self, now_ms: int) -> AccountWindows | None:
+        """Return what the store does not know yet about the windows, None when there is nothing new."""
+        self.kept_at_ms = now_ms
+        before, self.kept = self.kept, self.windows
+        return None if told(before) == told(self.windows) else self.windows
+
+    def windows_due(self, now_ms: int) -> bool:
+        """Say whether the windows may be handed to the store again."""
+        return not 0 <= now_ms - self.kept_at_ms < KEEP_EVERY_MS
 
     def refresh(self, now_ms: int) -> None:
         """Compute what is left anew, and until when that holds."""
@@ -225,9 +254,9 @@ class Member:
             for model, pause in pauses.items()
             if pause.until_ms > now_ms
         )
-        account, reading = self.record(), self.reading
-        state = state_of(account, now_ms)
-        return Standing(account, state, self.in_flight, sessions, reading.windows, reading.budgets, asides)
+        account = self.record()
+        state, windows = state_of(account, now_ms), self.windows.at(now_ms)
+        return Standing(account, state, self.in_flight, sessions, windows, self.reading.budgets, asides)
 
 
 def iso(at_ms: int | None) -> str:

@@ -59,7 +59,7 @@ def merge(table: PriceTable, document: bytes, stated_on: str) -> PriceTable:
 
 
 def overlay(bundled: PriceTable, kept: PriceTable) -> PriceTable:
-    """Return the bundled table with those prices of a kept one that were stated later.
+    """Return the bundled table with those prices of a kept one that were stated later, or fetched the same day.
 
     What models.dev does not tell is the bundled table's: an upgraded program may know more of it than the kept table.
     """
@@ -68,7 +68,7 @@ def overlay(bundled: PriceTable, kept: PriceTable) -> PriceTable:
         known = models.get(model)
         if known is None:
             models[model] = price
-        elif price.stated_on > known.stated_on:
+        elif (price.stated_on, price.source == SOURCE) > (known.stated_on, known.source == SOURCE):
             models[model] = _merged(known, price)
     return PriceTable(web_search_microusd=bundled.web_search_microusd, models=models)
 

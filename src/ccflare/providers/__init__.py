@@ -1,7 +1,7 @@
 """What differs between upstreams: paths, credentials, error wordings. One file per provider, one line in the
 table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
@@ -55,10 +55,28 @@ class Provider(Protocol):
         """Return type, message and code of an error body; None for what it does not have. Never raises."""
         ...
 
+    def object_finder(self, method: bytes, path: bytes) -> Callable[[bytes], list[str]] | None:
+        """Return how the ids of an account's objects are found in the text of an answer; None: not at all.
+
+        No match is longer than `meter.MATCH_BYTES`, so that it is found wherever the text is split.
+        """
+        ...
+
+    def objects_named(self, target: bytes, body: bytes | bytearray | None, kinds: Collection[str]) -> list[str]:
+        """Return the ids of some kinds that a request names, those in its path first."""
+        ...
+
+    def object_deleted(self, method: bytes, path: bytes) -> str | None:
+        """Return the id of the object that a request deletes when it succeeds."""
+        ...
+
     def pool_limited_answer(
-        self, retry_after_s: int, reset_ms: int | None, unified: bool
+        self, retry_after_s: int, reset_ms: int | None, unified: bool, *, owned: bool = False
     ) -> tuple[int, Headers, bytes]:
-        """Return status, headers and body of the answer when every account is rate limited."""
+        """Return status, headers and body of the answer when every account is rate limited.
+
+        `owned`: only the owner of what the request names could have served it, and it is rate limited.
+        """
         ...
 
 

@@ -1,12 +1,14 @@
 """The Claude API: its paths, credential headers, error wordings and rate-limit answer."""
 
 import re
+from collections.abc import Collection
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from ccflare.limits import AccountError, Outcome, Verdict, judge
+from ccflare.providers import anthropic_objects as objects
 from ccflare.records import Kind, Secret
 from ccflare.sse import read_error
 from ccflare.wire import HOP_BY_HOP, Headers
@@ -159,10 +161,22 @@ class Anthropic:
         """Return type, message and code of an error body; None for what it does not have. Never raises."""
         return read_error(body)
 
+    def object_finder(self, method: bytes, path: bytes) -> objects.Finder | None:
+        """Return how the ids of objects are found in the answers to a request; None: not at all."""
+        return objects.finder(method, path)
+
+    def objects_named(self, target: bytes, body: bytes | bytearray | None, kinds: Collection[str]) -> list[str]:
+        """Return the ids of some kinds that a request names: in its path, then its query, then its body."""
+        return objects.named(target, body, kinds)
+
+    def object_deleted(self, method: bytes, path: bytes) -> str | None:
+        """Return the id of the object that a request deletes when it succeeds."""
+        return objects.deleted(method, path)
+
     def pool_limited_answer(
-        self, retry_after_s: int, reset_ms: int | None, unified: bool
+        self, retry_after_s: int, reset_ms: int | None, unified: bool, *, owned: bool = False
     ) -> tuple[int, Headers, bytes]:
-        """Return a 429 in the API's shape.
+        """Return a 429 in the API's shape; `owned`: only the owner of what the request names could serve it.
 
         A wait of more than a minute comes with `x-should-retry: false`: newer SDKs would otherwise sleep for
         all of it.
@@ -176,6 +190,8 @@ class Anthropic:
             if reset_ms is not None:
                 headers.append((b"anthropic-ratelimit-unified-reset", b"%d" % -(-reset_ms // 1000)))
         message = f"Every account of this proxy is rate limited. The first is available in {retry_after_s} s."
+        if owned:
+            message = f"The account that owns what this request names is rate limited for {retry_after_s} s more."
         error = {"type": "error", "error": {"type": "rate_limit_error", "message": message}}
         return 429, headers, msgspec.json.encode(error)
 

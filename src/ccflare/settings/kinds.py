@@ -222,6 +222,19 @@ class UpstreamUrl(_Words, msgspec.Struct, frozen=True):
         return text
 
 
+class SecretKeys(_Words, msgspec.Struct, frozen=True):
+    """A key that seals what is stored, and behind a comma the one before it; empty means none. Never shown."""
+
+    allowed: str = "a key of at least 8 characters, or the new and the old one separated by a comma"
+
+    def from_text(self, text: str) -> str:
+        """See `Kind`."""
+        keys = [part.strip() for part in text.split(",")] if text else []
+        if len(keys) > 2 or any(len(key) < 8 or not key.isprintable() for key in keys):
+            raise ValueError
+        return ",".join(keys)
+
+
 class ProxyUrl(_Words, msgspec.Struct, frozen=True):
     """The address of an outgoing proxy, possibly with a user name and a password; empty means none."""
 

@@ -15,11 +15,11 @@ import msgspec
 from ccflare.errors import InvalidSetting
 from ccflare.settings import file as settings_file
 from ccflare.settings.file import Problem, SettingsFile, Stamp
-from ccflare.settings.kinds import ProxyUrl
+from ccflare.settings.kinds import ProxyUrl, SecretKeys
 from ccflare.settings.rules import RULES, Rule
 from ccflare.settings.table import TABLE, Setting, Settings, plain
 
-KEPT = frozenset({"default_agent_model", "data_retention_days", "request_retention_days"})
+KEPT = frozenset({"default_agent_model"})
 """Keys of the original program's file that mean nothing here; they may stay in it."""
 
 _EMPTY_COUNTS = frozenset({"http_proxy", "https_proxy", "no_proxy"})
@@ -87,7 +87,18 @@ def load(
     missing, which is what a reload wants. Calling again gives the settings after the file was edited.
     """
     path = settings_file.config_path(environ, platform)
-    content = _content(path, create=create)
+    return settled(_content(path, create=create), flags, environ, platform=platform)
+
+
+def settled(
+    content: SettingsFile,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    platform: str = sys.platform,
+) -> Loaded:
+    """Return the settings in force when the file says `content`. Raises InvalidSetting like `load`."""
+    path = content.path
     defaults = {row.name: row.default for row in TABLE}
     defaults["db_path"] = path.parent / "ccflare.db"
     defaults["log_dir"] = settings_file.temporary_directory(environ, platform) / "ccflare-logs"
@@ -215,7 +226,7 @@ def _refusal(row: Setting, value: object, origin: Origin) -> str:
     """Say in one line which value is not allowed, what is, and where it was found. Shows no password."""
     if row.name == "lb_strategy":
         return f"Invalid strategy: {_words(value)} ({origin}; allowed: {row.kind.allowed})"
-    if isinstance(row.kind, ProxyUrl):
+    if isinstance(row.kind, ProxyUrl | SecretKeys):
         return f"{row.name}: the value is not {row.kind.allowed} ({origin})"
     return f"{row.name}: {_shortened(row.shown(value))} is not {row.kind.allowed} ({origin})"
 

@@ -41,8 +41,7 @@ _PROBLEMS = """
 * **A variable is empty**: it counts as not set, except that an empty `HTTP_PROXY`, `HTTPS_PROXY` or
   `NO_PROXY` switches off what the file says.
 
-Keys of the file that only the original program knew (`default_agent_model`, `data_retention_days`,
-`request_retention_days`) may stay where they are.
+A key of the file that only the original program knew (`default_agent_model`) may stay where it is.
 
 ## All settings
 

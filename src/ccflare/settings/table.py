@@ -16,6 +16,7 @@ from ccflare.settings.kinds import (
     Kind,
     Number,
     ProxyUrl,
+    SecretKeys,
     Switch,
     Text,
     UpstreamUrl,
@@ -154,7 +155,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             live=True,
         ),
     ] = "https://api.anthropic.com"
-    client_id: Annotated[str, _row(Text(), "CLIENT_ID", "Your own OAuth client. There is no default.")] = ""
+    client_id: Annotated[str, _row(Text(), "CLIENT_ID", "Your own OAuth client. There is no default.", live=True)] = ""
+    oauth_authorize_url: Annotated[
+        str,
+        _row(UpstreamUrl(), "CCFLARE_OAUTH_AUTHORIZE_URL", "Where a person signs in for a subscription.", live=True),
+    ] = "https://claude.ai/oauth/authorize"
+    oauth_console_url: Annotated[
+        str,
+        _row(UpstreamUrl(), "CCFLARE_OAUTH_CONSOLE_URL", "Where a person signs in to have an API key made.", live=True),
+    ] = "https://console.anthropic.com/oauth/authorize"
+    oauth_token_url: Annotated[
+        str,
+        _row(UpstreamUrl(), "CCFLARE_OAUTH_TOKEN_URL", "Where codes and refresh tokens become tokens.", live=True),
+    ] = "https://console.anthropic.com/v1/oauth/token"  # noqa: S105  # an address
+    oauth_api_key_url: Annotated[
+        str,
+        _row(UpstreamUrl(), "CCFLARE_OAUTH_API_KEY_URL", "Where API keys are made for a signed-in person.", live=True),
+    ] = "https://api.anthropic.com/api/oauth/claude_cli/create_api_key"
+    oauth_redirect_uri: Annotated[
+        str,
+        _row(
+            UpstreamUrl(),
+            "CCFLARE_OAUTH_REDIRECT_URI",
+            "Where the browser ends up with the code, as registered for the OAuth client.",
+            live=True,
+        ),
+    ] = "https://console.anthropic.com/oauth/code/callback"
+    oauth_scopes: Annotated[
+        str, _row(Text(), "CCFLARE_OAUTH_SCOPES", "What a sign-in asks for, separated by blanks.", live=True)
+    ] = "org:create_api_key user:profile user:inference"
     body_buffer_bytes: Annotated[
         int,
         _row(
@@ -174,10 +203,68 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             live=True,
         ),
     ] = 512 * _MIB
+    store_payloads: Annotated[
+        bool,
+        _row(
+            Switch(),
+            "CCFLARE_STORE_PAYLOADS",
+            "Whether headers and bodies of requests and answers are kept, without credentials and up to 1 MiB a body.",
+            live=True,
+        ),
+    ] = True
+    payload_budget_bytes: Annotated[
+        int,
+        _row(
+            Whole(0, 1_048_576 * _MIB, "bytes"),
+            "CCFLARE_PAYLOAD_BUDGET_BYTES",
+            "What kept headers and bodies may take in the database, compressed. The oldest go first.",
+            live=True,
+        ),
+    ] = 1024 * _MIB
+    data_retention_days: Annotated[
+        int,
+        _row(
+            Whole(1, 365, "days"),
+            "CCFLARE_DATA_RETENTION_DAYS",
+            "How long headers and bodies are kept.",
+            live=True,
+        ),
+    ] = 7
+    request_retention_days: Annotated[
+        int,
+        _row(
+            Whole(1, 3650, "days"),
+            "CCFLARE_REQUEST_RETENTION_DAYS",
+            "How long the list of requests is kept; headers and bodies go with it at the latest.",
+            live=True,
+        ),
+    ] = 365
     max_exchanges: Annotated[
         int,
         _row(Whole(1, 1_000_000), "CCFLARE_MAX_EXCHANGES", "Requests that may be in flight at once.", live=True),
     ] = 10_000
+    pricing_offline: Annotated[
+        bool,
+        _row(
+            Switch(),
+            "CF_PRICING_OFFLINE",
+            "Never fetch prices: those that came with the program, or were fetched last, stay.",
+            live=True,
+        ),
+    ] = False
+    pricing_refresh_hours: Annotated[
+        int,
+        _row(
+            Whole(1, 8760, "hours"),
+            "CF_PRICING_REFRESH_HOURS",
+            "How long fetched prices are used before newer ones are fetched.",
+            live=True,
+        ),
+    ] = 24
+    pricing_url: Annotated[
+        str,
+        _row(UpstreamUrl(), "CF_PRICING_URL", "Where prices are fetched, in the format of models.dev.", live=True),
+    ] = "https://models.dev/api.json"
     log_level: Annotated[Level, _row(Choice(_LEVELS), "LOG_LEVEL", "Least severity that is logged.", live=True)] = (
         "INFO"
     )
@@ -210,6 +297,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "The database.",
         ),
     ] = Path("ccflare.db")
+    secret_key: Annotated[
+        str,
+        _row(
+            SecretKeys(),
+            "ccflare_SECRET_KEY CCFLARE_SECRET_KEY",
+            "Encrypts the stored credentials; without the key they cannot be read any more. Better kept in the "
+            "variable than in the file, which lies beside the database. To change it, give the new one and, "
+            "behind a comma, the old one, for one start.",
+        ),
+    ] = ""
     http_proxy: Annotated[
         str, _row(ProxyUrl(), "http_proxy HTTP_PROXY", "Outgoing proxy for upstream addresses with http.")
     ] = ""
@@ -260,6 +357,8 @@ class Setting(msgspec.Struct, frozen=True):
                 return str(value)
             case tuple():
                 return list(value)
+            case str() if isinstance(self.kind, SecretKeys):
+                return "***" if value else ""
             case str() if isinstance(self.kind, ProxyUrl | UpstreamUrl):
                 return without_user(value)
         return value

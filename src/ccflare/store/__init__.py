@@ -4,13 +4,27 @@ A store is synchronous and belongs to the thread that opened it. Nothing on the 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ccflare.records import Account, Binding, Credentials, Exchange
+from ccflare.forecast import AccountWindows
+from ccflare.records import Account, Binding, Credentials, Exchange, Owned
+from ccflare.vault import Keys
+
+if TYPE_CHECKING:
+    from ccflare.store.flows import Flows
+    from ccflare.store.history import History
+    from ccflare.store.leftovers import Leftovers
+    from ccflare.store.owners import OwnerTable
+    from ccflare.store.payloads import Payloads
+    from ccflare.store.prices import KeptPrices
+    from ccflare.store.rollups import Rollups
+    from ccflare.store.tokens import StoredTokens
+    from ccflare.store.windows import WindowTable
 
 
 class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +54,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     exchanges: Sequence[Exchange] = ()
     accounts: Sequence[Account] = ()
     bindings: Sequence[Binding] = ()
+    windows: Sequence[AccountWindows] = ()
+    owners: Sequence[Owned] = ()
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -57,6 +73,25 @@ class Store(Protocol):
     for everything else that is wrong with the database.
     """
 
+    history: "History"
+    """The rows of exchanges."""
+    rollups: "Rollups"
+    """Their sums."""
+    flows: "Flows"
+    """Sign-ins that wait for their code."""
+    tokens: "StoredTokens"
+    """OAuth tokens as they are refreshed, and who is at it."""
+    owners: "OwnerTable"
+    """Which account an upstream object belongs to."""
+    prices: "KeptPrices"
+    """The price table that was fetched last."""
+    payloads: "Payloads"
+    """What was said in exchanges."""
+    leftovers: "Leftovers"
+    """What deleted rows and older programs leave in the file."""
+    windows: "WindowTable"
+    """What upstream said last about each account's rate-limit windows."""
+
     def accounts(self) -> list[Account]:
         """Return all accounts, oldest first."""
         ...
@@ -65,8 +100,24 @@ class Store(Protocol):
         """Return the secrets of all accounts by account id."""
         ...
 
+    def unlock(self) -> None:
+        """Make sure that the keys fit the stored credentials, and that all are sealed with the first of them.
+
+        It happens by itself before the first credential is read or written. Raises KeyMismatch when they do not
+        fit; then nothing was touched.
+        """
+        ...
+
     def add_account(self, account: Account, credentials: Credentials) -> None:
         """Add an account. Raises Conflict when its name is taken."""
+        ...
+
+    def add_accounts(self, accounts: Sequence[tuple[Account, Credentials]], *, replace: bool = False) -> None:
+        """Add several accounts or none. Raises Conflict when a name is taken.
+
+        `replace`: an account of the same name gets the credentials, address, priority and tier instead, and
+        keeps its id, history and sessions.
+        """
         ...
 
     def update_account(self, account_id: str, change: AccountChange) -> None:
@@ -109,6 +160,14 @@ class Store(Protocol):
         """Return exchanges whose id sorts behind `after`: the ones that came later, oldest first."""
         ...
 
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Everything that is read in the block is of one moment; writers are not kept waiting."""
+        ...
+
+    def clear_history(self) -> int:
+        """Delete all exchanges, their sums and payloads; return how many exchanges. Accounts and counters stay."""
+        ...
+
     def reset_stats(self) -> None:
         """Set every account's counters to zero; the history stays."""
         ...
@@ -134,12 +193,13 @@ class Store(Protocol):
         ...
 
 
-def open_store(path: Path, *, busy_timeout_s: float = 5.0) -> Store:
+def open_store(path: Path, *, busy_timeout_s: float = 5.0, keys: Keys | None = None) -> Store:
     """Open the database, making it when there is none. The calling thread owns the store.
 
-    `busy_timeout_s` is how long every call waits for a lock. Raises StoreError with one line for the
-    operator, StoreBusy when the database stays locked.
+    `busy_timeout_s` is how long every call waits for a lock. With `keys` the credentials are sealed; share
+    them between the stores of a process, because deriving a cipher takes a tenth of a second. Raises StoreError
+    with one line for the operator, StoreBusy when the database stays locked.
     """
     from ccflare.store.sqlite import SqliteStore
 
-    return SqliteStore(path, busy_timeout_s)
+    return SqliteStore(path, busy_timeout_s, keys)

@@ -7,12 +7,16 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ccflare.store.opening import connect, mapped
 
 Value: TypeAlias = str | bytes | int | float | None
 Row: TypeAlias = tuple[Any, ...]
+
+_T = TypeVar("_T")
+_ROWS_AT_ONCE = 512
+_ROWS_STEP = 32
 
 
 class Database:
@@ -43,6 +47,11 @@ class Database:
         with mapped(self.path):
             self.connection.executemany(statement, rows)
 
+    def script(self, text: str) -> None:
+        """Execute statements to their end, whatever rows they would return."""
+        with mapped(self.path):
+            self.connection.executescript(text)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; a block that has rolled back itself commits nothing."""
@@ -58,7 +67,32 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything that is read in the block is of one moment; writers are not kept waiting."""
+        if self.connection.in_transaction:
+            yield
+            return
+        with mapped(self.path):
+            self.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with contextlib.suppress(sqlite3.OperationalError):  # an interrupted one may be over already
+                    self.connection.execute("COMMIT")
+
     def close(self) -> None:
         """Close the connection. Harmless when it is closed already."""
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
+
+
+def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Cut into pieces of few different lengths, so that their statements stay prepared: two for 500 items."""
+    start = 0
+    while (left := len(items) - start) > 0:
+        size = min(_ROWS_AT_ONCE, left)
+        if size > _ROWS_STEP:
+            size -= size % _ROWS_STEP
+        yield items[start : start + size]
+        start += size

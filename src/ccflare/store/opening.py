@@ -115,6 +115,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, busy_timeout_s: float) 
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only heeded before the first page is written
     _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone(), busy_timeout_s)
     connection.execute("PRAGMA synchronous = NORMAL")
+    _register_functions(connection)
     for number in sorted(migrations):
         if number > version:
             _migrate(connection, number, migrations[number])
@@ -216,10 +217,17 @@ def _migrate(connection: sqlite3.Connection, number: int, script: Path) -> None:
 
 def _apply(connection: sqlite3.Connection, number: int, script: Path) -> None:
     """Apply one migration inside the caller's transaction."""
+    _register_functions(connection)
     for statement in _statements(script.read_text("utf-8")):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _register_functions(connection: sqlite3.Connection) -> None:
+    from ccflare.store.functions import register
+
+    register(connection)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -2,16 +2,17 @@
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from ccflare.records import Account, Binding, Credentials, Exchange, Secret, decode_attempts, encode_attempts
 from ccflare.store import AccountChange
 from ccflare.usage import NOT_SAID, Usage
+from ccflare.vault import WrongKey
 
 Value: TypeAlias = str | int | float | None
 
@@ -32,6 +33,9 @@ _ACCOUNT_FIELDS = {
     "paused_at_ms": "paused_at",
     "expires_at_ms": "expires_at",
     "expired_reason": "expired_reason",
+    "last_refresh_at_ms": "last_refresh_at",
+    "refresh_failed_at_ms": "refresh_failed_at",
+    "refresh_error": "refresh_error",
     "auth_failed_reason": "auth_failed_reason",
     "limited_until_ms": "rate_limited_until",
     "limited_reason": "limited_reason",
@@ -47,6 +51,7 @@ _ACCOUNT_FIELDS = {
 
 SELECT_ACCOUNTS = f"SELECT {', '.join(_ACCOUNT_FIELDS.values())} FROM accounts ORDER BY created_at, id"  # noqa: S608  # constants
 SELECT_CREDENTIALS = "SELECT id, api_key, access_token, refresh_token FROM accounts"
+SECRET_COLUMNS = ("api_key", "access_token", "refresh_token")
 SELECT_BINDINGS = "SELECT key, account_id, bound_at, used_at FROM sessions WHERE bound_at >= ? ORDER BY bound_at"
 
 INSERT_ACCOUNT = """
@@ -56,8 +61,10 @@ INSERT_ACCOUNT = """
 
 UPDATE_CREDENTIALS = """
     UPDATE accounts SET api_key = ?, access_token = ?, refresh_token = ?, expires_at = ?,
-        auth_failed_reason = NULL, expired_reason = NULL
+        auth_failed_reason = NULL, expired_reason = NULL, refresh_failed_at = NULL, refresh_error = NULL
     WHERE id = ?"""
+
+REPLACE_SECRETS = "UPDATE accounts SET api_key = ?, access_token = ?, refresh_token = ? WHERE id = ?"
 
 UPDATE_RUN_TIME = """
     UPDATE accounts SET rate_limited_until = ?, limited_reason = ?, rate_limit_status = ?,
@@ -77,6 +84,10 @@ UPDATE_COUNTERS = """
     WHERE id = ?3"""
 
 RESET_COUNTERS = "UPDATE accounts SET request_count = 0, total_requests = 0, session_request_count = 0"
+
+KEEP_NAME = """
+    INSERT OR REPLACE INTO former_accounts
+    SELECT id, name, strftime('%s', 'now') * 1000 FROM accounts WHERE id = ?"""
 
 DELETE_BINDINGS = """
     DELETE FROM sessions
@@ -104,6 +115,7 @@ _USAGE_COLUMNS = (
 
 _NO_TOKENS: tuple[Value, ...] = (None,) * (3 + len(_USAGE_COLUMNS))
 _usage_values = attrgetter(*_USAGE_COLUMNS)
+_WRITTEN = _USAGE_COLUMNS.index("cache_creation_input_tokens")
 
 EXCHANGE_COLUMNS = (
     "id",
@@ -150,11 +162,12 @@ _CHANGE_COLUMNS = {
 }
 
 
+@cache
 def insert_exchanges(rows: int) -> str:
-    """Return the statement that inserts `rows` exchanges at once; those that are there stay as they are."""
-    values = ", ".join([f"({', '.join('?' * len(EXCHANGE_COLUMNS))})"] * rows)
+    """Return the statement that inserts `rows` exchanges and their series at once; those that are there stay."""
+    values = ", ".join([f"({', '.join('?' * (len(EXCHANGE_COLUMNS) + 1))})"] * rows)
     return f"""
-        INSERT INTO requests ({", ".join(EXCHANGE_COLUMNS)}) VALUES {values}
+        INSERT INTO requests ({", ".join(EXCHANGE_COLUMNS)}, series) VALUES {values}
         ON CONFLICT (id) DO NOTHING"""  # noqa: S608  # constants
 
 
@@ -191,25 +204,30 @@ def account_of(row: sqlite3.Row | tuple[Any, ...]) -> Account:
     return Account(**fields)
 
 
-def credentials_of(row: tuple[Any, ...]) -> Credentials:
-    """Read a row of SELECT_CREDENTIALS. What cannot be a credential counts as absent and is logged."""
+def credentials_of(row: tuple[Any, ...], opened: Callable[[str, str, str], str]) -> Credentials:
+    """Read a row of SELECT_CREDENTIALS; `opened` takes a stored text, the account's id and the column.
+
+    What cannot be a credential counts as absent and is logged.
+    """
     account_id, *texts = row
-    return Credentials(account_id, *(_secret(text, account_id) for text in texts))
+    secrets = (secret_of(text, account_id, column, opened) for text, column in zip(texts, SECRET_COLUMNS, strict=True))
+    return Credentials(account_id, *secrets)
 
 
-def _secret(text: str | None, account_id: str) -> Secret | None:
+def secret_of(text: str | None, account_id: str, column: str, opened: Callable[[str, str, str], str]) -> Secret | None:
+    """Read one stored credential."""
     if not text:
         return None
     try:
-        return Secret(text)
-    except ValueError as error:
+        return Secret(opened(text, account_id, column))
+    except (ValueError, WrongKey) as error:
         log.warning("The stored credential of account %s cannot be used: %s", account_id, error)
         return None
 
 
-def account_row(account: Account, credentials: Credentials) -> tuple[Value, ...]:
-    """Return the parameters of INSERT_ACCOUNT."""
-    api_key, access_token, refresh_token = secret_texts(credentials)
+def account_row(account: Account, texts: tuple[str | None, str | None, str]) -> tuple[Value, ...]:
+    """Return the parameters of INSERT_ACCOUNT; `texts` are the credentials as they are to be stored."""
+    api_key, access_token, refresh_token = texts
     return (
         account.id,
         account.name,
@@ -230,7 +248,7 @@ def account_row(account: Account, credentials: Credentials) -> tuple[Value, ...]
 
 
 def secret_texts(credentials: Credentials) -> tuple[str | None, str | None, str]:
-    """Return API key, access token and refresh token as they are stored; an absent refresh token is empty."""
+    """Return API key, access token and refresh token in clear; an absent refresh token is empty."""
     api_key, access, refresh = credentials.api_key, credentials.access_token, credentials.refresh_token
     return (
         api_key.reveal() if api_key else None,
@@ -290,8 +308,15 @@ def _token_values(usage: Usage) -> tuple[Value, ...]:
     if usage is NOT_SAID:
         return _NO_TOKENS
     # The original's cache_creation_input_tokens is the total, whether upstream said it or only its parts.
-    known = replace(usage, cache_creation_input_tokens=usage.cache_write_tokens)
-    return (usage.prompt_tokens, usage.output_tokens, usage.total_tokens, *_usage_values(known))
+    written, output = usage.cache_write_tokens, usage.output_tokens
+    prompt = _known_sum(usage.input_tokens, usage.cache_read_input_tokens, written)
+    values = _usage_values(usage)
+    return (prompt, output, _known_sum(prompt, output), *values[:_WRITTEN], written, *values[_WRITTEN + 1 :])
+
+
+def _known_sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 def exchange_of(row: sqlite3.Row | tuple[Any, ...]) -> Exchange:

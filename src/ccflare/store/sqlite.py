@@ -9,31 +9,47 @@ import contextlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from ccflare.errors import Conflict, NotFound, StoreError
 from ccflare.records import Account, Binding, Credentials, Exchange
 from ccflare.store import AccountChange, Batch, Counts, rows
-from ccflare.store.database import Database
+from ccflare.store.database import Database, Row, chunks
+from ccflare.store.flows import Flows
+from ccflare.store.history import History
+from ccflare.store.leftovers import Leftovers
 from ccflare.store.opening import mapped
-
-_ROWS_AT_ONCE = 512
-_ROWS_STEP = 32
-
-_Item = TypeVar("_Item")
+from ccflare.store.owners import OwnerTable
+from ccflare.store.payloads import Payloads
+from ccflare.store.prices import KeptPrices
+from ccflare.store.rollups import Rollups
+from ccflare.store.safe import Safe
+from ccflare.store.tokens import StoredTokens, durable
+from ccflare.store.windows import WindowTable
+from ccflare.vault import Keys
 
 
 class SqliteStore:
     """One connection to one file, owned by the thread that opened it."""
 
-    def __init__(self, path: Path, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, busy_timeout_s: float, keys: Keys | None = None) -> None:
         self._path = Path(os.path.realpath(path))
         self._db = Database(self._path, busy_timeout_s)
         self._connection = self._db.connection
+        self.flows = Flows(self._db)
+        self.owners = OwnerTable(self._db)
+        self.prices = KeptPrices(self._db)
+        self.payloads = Payloads(self._db)
+        self.leftovers = Leftovers(self._db)
+        self.windows = WindowTable(self._db)
+        self.rollups = Rollups(self._db)
+        self.history = History(self._db, self.rollups)
+        self._safe = Safe(self._db, keys or Keys())
+        self._opened: dict[Row, Credentials] = {}
+        self.tokens = StoredTokens(self._db, self._safe)
         try:
             with mapped(self._path):
                 self._version = self._data_version()
@@ -49,18 +65,32 @@ class SqliteStore:
 
     def credentials(self) -> dict[str, Credentials]:
         """Return the secrets of all accounts by account id."""
-        with mapped(self._path):
-            found = [rows.credentials_of(row) for row in self._connection.execute(rows.SELECT_CREDENTIALS)]
-        return {each.account_id: each for each in found}
+        self._safe.unlock()
+        found, known = self._db.rows(rows.SELECT_CREDENTIALS), self._opened
+        self._opened = {row: known.get(row) or rows.credentials_of(row, self._safe.open) for row in found}
+        return {each.account_id: each for each in self._opened.values()}
+
+    def unlock(self) -> None:
+        """Make sure that the keys fit the stored credentials, and that all are sealed with the first of them."""
+        self._safe.unlock()
 
     def add_account(self, account: Account, credentials: Credentials) -> None:
         """Add an account. Raises Conflict when its name is taken."""
-        proof = credentials.api_key if account.kind == "api_key" else credentials.refresh_token
-        if credentials.account_id != account.id or proof is None:
-            raise ValueError("an account comes with its own credential of its kind")
-        with self._db.transaction():
-            self._check_name(account.name, account.id)
-            self._connection.execute(rows.INSERT_ACCOUNT, rows.account_row(account, credentials))
+        _check_credentials(account, credentials)
+        with durable(self._db), self._safe.transaction():
+            self._insert_account(account, credentials)
+
+    def add_accounts(self, accounts: Sequence[tuple[Account, Credentials]], *, replace: bool = False) -> None:
+        """Add several accounts or none. Raises Conflict when a name is taken, unless that account is to be replaced."""
+        for account, credentials in accounts:
+            _check_credentials(account, credentials)
+        with durable(self._db), self._safe.transaction():
+            for account, credentials in accounts:
+                row = self._db.one("SELECT id FROM accounts WHERE name = ?", (account.name,)) if replace else None
+                if row is None:
+                    self._insert_account(account, credentials)
+                else:
+                    self._replace_account(row[0], account, credentials)
 
     def update_account(self, account_id: str, change: AccountChange) -> None:
         """Change what the operator owns. Raises NotFound, and Conflict when the new name is taken."""
@@ -73,16 +103,18 @@ class SqliteStore:
 
     def set_credentials(self, credentials: Credentials, expires_at_ms: int | None = None) -> None:
         """Replace an account's secrets; it counts as signed in again. Raises NotFound."""
-        api_key, access_token, refresh_token = rows.secret_texts(credentials)
-        values = (api_key, access_token, refresh_token, expires_at_ms, credentials.account_id)
-        with self._db.transaction():
-            self._change_one(credentials.account_id, rows.UPDATE_CREDENTIALS, values)
+        with durable(self._db), self._safe.transaction():
+            self._set_credentials(credentials, expires_at_ms)
 
     def remove_account(self, account_id: str) -> None:
         """Remove an account, its secrets and its sessions; its requests stay. Raises NotFound."""
         with self._db.transaction():
+            self._db.run(rows.KEEP_NAME, (account_id,))
             self._change_one(account_id, "DELETE FROM accounts WHERE id = ?", (account_id,))
             self._connection.execute("DELETE FROM sessions WHERE account_id = ?", (account_id,))
+            self.tokens.forget(account_id)
+            self.windows.forget(account_id)
+            self.owners.forget_account(account_id)
 
     def bindings(self, *, bound_since_ms: int) -> list[Binding]:
         """Return the session bindings made at or after an instant, oldest first."""
@@ -102,17 +134,30 @@ class SqliteStore:
 
     def write(self, batch: Batch) -> None:
         """Write a batch in one transaction. Raises ValueError when a row can never be stored."""
-        if self._write(batch):
-            return
-        # Some rows are there already: a commit that was reported as failed had succeeded, and is repeated.
-        if not self._write(msgspec.structs.replace(batch, exchanges=self._unknown(batch.exchanges))):
-            raise StoreError(f"the rows of a batch are not taken ({self._path})")
+        with self._db.transaction():
+            new = self.history.add(batch.exchanges)
+            self._upsert_bindings(batch.bindings)
+            self._connection.executemany(rows.UPDATE_RUN_TIME, map(rows.run_time_row, batch.accounts))
+            self._count(new)
+            self.windows.put(batch.windows)
+            self.owners.add(batch.owners)
 
     def exchanges(self, *, after: str = "", at_most: int = 1000) -> list[Exchange]:
         """Return exchanges whose id sorts behind `after`, oldest first."""
         with mapped(self._path):
             found = self._connection.execute(rows.SELECT_EXCHANGES, (after, at_most)).fetchall()
         return [rows.exchange_of(row) for row in found]
+
+    def snapshot(self) -> contextlib.AbstractContextManager[None]:
+        """Everything that is read in the block is of one moment; writers are not kept waiting."""
+        return self._db.snapshot()
+
+    def clear_history(self) -> int:
+        """Delete all exchanges, their sums and payloads; return how many exchanges. Accounts and counters stay."""
+        with self._db.transaction():
+            gone = self.history.clear()
+            self.payloads.clear()
+        return gone
 
     def reset_stats(self) -> None:
         """Set every account's counters to zero; the history stays."""
@@ -149,26 +194,8 @@ class SqliteStore:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
 
-    def _write(self, batch: Batch) -> bool:
-        """Write a batch; or nothing, and return False, when some of its exchanges are there already."""
-        with self._db.transaction():
-            if self._insert_exchanges(batch.exchanges) != len(batch.exchanges):
-                self._connection.execute("ROLLBACK")
-                return False
-            self._upsert_bindings(batch.bindings)
-            self._connection.executemany(rows.UPDATE_RUN_TIME, map(rows.run_time_row, batch.accounts))
-            self._count(batch.exchanges)
-        return True
-
-    def _insert_exchanges(self, exchanges: Sequence[Exchange]) -> int:
-        inserted = 0
-        for chunk in _chunks(exchanges):
-            values = [value for exchange in chunk for value in rows.exchange_row(exchange)]
-            inserted += self._connection.execute(rows.insert_exchanges(len(chunk)), values).rowcount
-        return inserted
-
     def _upsert_bindings(self, bindings: Sequence[Binding]) -> None:
-        for chunk in _chunks(bindings):
+        for chunk in chunks(bindings):
             values = [value for binding in chunk for value in rows.binding_row(binding)]
             self._connection.execute(rows.upsert_bindings(len(chunk)), values)
         latest = rows.latest_bindings(bindings)
@@ -180,13 +207,20 @@ class SqliteStore:
         counted = [(n, last[key], key) for key, n in served.items() if key is not None]
         self._connection.executemany(rows.UPDATE_COUNTERS, counted)
 
-    def _unknown(self, exchanges: Sequence[Exchange]) -> list[Exchange]:
-        by_id = {exchange.id: exchange for exchange in exchanges}
-        with mapped(self._path):
-            for known in list(by_id):
-                if self._connection.execute("SELECT 1 FROM requests WHERE id = ?", (known,)).fetchone():
-                    del by_id[known]
-        return list(by_id.values())
+    def _insert_account(self, account: Account, credentials: Credentials) -> None:
+        self._check_name(account.name, account.id)
+        self._connection.execute(rows.INSERT_ACCOUNT, rows.account_row(account, self._safe.texts(credentials)))
+
+    def _replace_account(self, account_id: str, account: Account, credentials: Credentials) -> None:
+        statement, values = rows.update_account(
+            AccountChange(priority=account.priority, tier=account.tier, base_url=account.base_url)
+        )
+        self._change_one(account_id, statement, (*values, account_id))
+        self._set_credentials(msgspec.structs.replace(credentials, account_id=account_id), account.expires_at_ms)
+
+    def _set_credentials(self, credentials: Credentials, expires_at_ms: int | None) -> None:
+        values = (*self._safe.texts(credentials), expires_at_ms, credentials.account_id)
+        self._change_one(credentials.account_id, rows.UPDATE_CREDENTIALS, values)
 
     def _check_name(self, name: str, account_id: str) -> None:
         taken = self._connection.execute("SELECT 1 FROM accounts WHERE name = ? AND id <> ?", (name, account_id))
@@ -201,6 +235,12 @@ class SqliteStore:
         return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 
+def _check_credentials(account: Account, credentials: Credentials) -> None:
+    proof = credentials.api_key if account.kind == "api_key" else credentials.refresh_token
+    if credentials.account_id != account.id or proof is None:
+        raise ValueError("an account comes with its own credential of its kind")
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what tells a file from any other, None when there is none. Raises StoreError."""
     try:
@@ -210,14 +250,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError as error:
         raise StoreError(f"{error.strerror} ({path})") from error
     return (found.st_dev, found.st_ino)
-
-
-def _chunks(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """Cut into pieces of few different lengths, so that their statements stay prepared: two for 500 items."""
-    start = 0
-    while (left := len(items) - start) > 0:
-        size = min(_ROWS_AT_ONCE, left)
-        if size > _ROWS_STEP:
-            size -= size % _ROWS_STEP
-        yield items[start : start + size]
-        start += size

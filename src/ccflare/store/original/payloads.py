@@ -1,21 +1,21 @@
-"""Credentials out of the payloads that the original program stored with them in clear.
+"""The original program's payloads: without the credentials that it stored in clear, and as we know payloads.
 
 A payload is JSON: `{request: {headers, body}, response: {status, headers, body}, meta}`. Bodies stay exactly as they
 are. Outside of them every member with a credential's name is masked, and so is every text that looks like one.
 """
 
+import base64
+import binascii
 import json
 import re
 import sqlite3
-from typing import Any, Final
+from typing import Any
 
-MASK: Final = "***"
+from ccflare.payload import CREDENTIAL_WORDS, MASK, Content, Payload, is_credential, masked
 
-_WORDS = r"authorization|cookie2?|api-?key|access-?key|secret|password|token"
-_NAME = re.compile(rf"(?:^|[-_])(?:{_WORDS})(?:$|[-_])", re.IGNORECASE)
-_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
-_BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
-_MEMBER = re.compile(rf'("(?:[\w-]*[-_])?(?:{_WORDS})(?:[-_][\w-]*)?"\s*:\s*")(?:[^"\\]+|\\.)*', re.IGNORECASE)
+_MEMBER = re.compile(
+    rf'("(?:[\w-]*[-_])?(?:{CREDENTIAL_WORDS})(?:[-_][\w-]*)?"\s*:\s*")(?:[^"\\]+|\\.)*', re.IGNORECASE
+)
 
 
 def redact_payloads(connection: sqlite3.Connection) -> int:
@@ -42,8 +42,8 @@ def without_credentials(raw: bytes) -> bytes | None:
         clean = _clean(payload)
     except (ValueError, RecursionError):
         text = raw.decode("latin-1")  # whatever the bytes are, they come back the same
-        masked = _MEMBER.sub(rf"\g<1>{MASK}", _masked(text))
-        return None if masked == text else masked.encode("latin-1")
+        clean_text = _MEMBER.sub(rf"\g<1>{MASK}", masked(text))
+        return None if clean_text == text else clean_text.encode("latin-1")
     return None if clean == payload else json.dumps(clean, separators=(",", ":")).encode("ascii")
 
 
@@ -51,19 +51,19 @@ def _clean(value: Any) -> Any:
     match value:
         case dict():
             return {name: _member(name, each) for name, each in value.items()}
-        case [str(name), str() | list() as each] if _NAME.search(name):
+        case [str(name), str() | list() as each] if is_credential(name):
             return [name, _mask(each)]  # headers as a list of pairs
         case list():
             return [_clean(each) for each in value]
         case str():
-            return _masked(value)
+            return masked(value)
     return value
 
 
 def _member(name: str, value: Any) -> Any:
     if name == "body":
         return value
-    return _mask(value) if _NAME.search(name) else _clean(value)
+    return _mask(value) if is_credential(name) else _clean(value)
 
 
 def _mask(value: Any) -> Any:
@@ -78,6 +78,39 @@ def _mask(value: Any) -> Any:
     return value
 
 
-def _masked(text: str) -> str:
-    """Mask keys and bearer tokens wherever they stand in a text."""
-    return _BEARER.sub(rf"\g<1>{MASK}", _KEY.sub(f"sk-ant-{MASK}", text))
+def read_payload(exchange_id: str, timestamp_ms: int, raw: bytes) -> Payload | None:
+    """Return a stored payload as ours; None when it cannot be read. It does not say which path was asked for."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    request, response = (_part(found, name) for name in ("request", "response"))
+    status = response.get("status")
+    return Payload(
+        id=exchange_id,
+        timestamp_ms=timestamp_ms,
+        target="",
+        request_headers=_pairs(request.get("headers")),
+        request=_content(request.get("body")),
+        status=status if isinstance(status, int) else None,
+        response_headers=_pairs(response.get("headers")),
+        response=_content(response.get("body")),
+    )
+
+
+def _part(found: Any, name: str) -> dict[str, Any]:
+    part = found.get(name) if isinstance(found, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _pairs(headers: Any) -> tuple[tuple[str, str], ...]:
+    items = headers.items() if isinstance(headers, dict) else ()
+    return tuple((name, value) for name, value in items if isinstance(value, str))
+
+
+def _content(body: Any) -> Content:
+    try:
+        data = base64.b64decode(body, validate=True) if isinstance(body, str) else b""
+    except (binascii.Error, ValueError):
+        data = str(body).encode("utf-8", "replace")
+    return Content(data, len(data))

@@ -1,0 +1,61 @@
+"""What the API is given: the parts of a server that people look at and change."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ccflare.api.configuration import Configuration
+from ccflare.api.health import Health
+from ccflare.api.streams import Streams
+from ccflare.clock import Clock
+from ccflare.desk import Desk
+from ccflare.feed import Feed
+from ccflare.journal import Removed
+from ccflare.pool import Pool
+from ccflare.records import Account, Credentials
+from ccflare.sign_in import Begun, NewAccount
+
+
+class SignIn(Protocol):
+    """Signs in with OAuth; see `ccflare.sign_in.SignIn`, which says what each call raises."""
+
+    async def init(self, wanted: NewAccount) -> Begun:
+        """Begin to add an account."""
+        ...
+
+    async def init_again(self, account_id: str) -> Begun:
+        """Begin to sign in again to an account."""
+        ...
+
+    async def complete(self, flow_id: str | None, pasted: str) -> Account:
+        """Return the account after its code was brought back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a route may use."""
+
+    clock: Clock
+    pool: Pool
+    desk: Desk
+    """Quick questions and all changes."""
+    slow_desk: Desk
+    """Questions whose answer may take long; they wait for each other only."""
+    load: Callable[[Sequence[Account], Mapping[str, Credentials]], None]
+    """Has routing take over the accounts as the store has them."""
+    read_health: Callable[[], Health]
+    configuration: Configuration
+    log_dir: Path
+    exchanges: Feed
+    """Exchanges as they end."""
+    log_lines: Feed
+    """Entries as they are logged."""
+    clean_up: Callable[[], Awaitable[Removed]]
+    sign_in: SignIn
+    streams: Streams = field(default_factory=Streams)
+
+    def now_ms(self) -> int:
+        """Return the time in milliseconds."""
+        return int(self.clock.now() * 1000)

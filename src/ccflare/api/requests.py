@@ -1,0 +1,237 @@
+"""The history: exchanges in pages, one of them with all that is known of it, and those that end now."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import quote, unquote
+
+import msgspec
+from msgspec import Meta
+
+from ccflare.api.instants import PATTERN, milliseconds
+from ccflare.api.parts import Parts
+from ccflare.api.reading import Body
+from ccflare.api.refusals import InvalidRequest
+from ccflare.api.request_view import AttemptView, PayloadView, RequestView, attempt_view, payload_view, request_view
+from ccflare.api.streams import After, Stream
+from ccflare.errors import NotFound
+from ccflare.feed import Event
+from ccflare.records import Account, Exchange, Outcome
+from ccflare.store import Store
+from ccflare.store.history import Cursor, Filter
+
+NO_ACCOUNT = "none"
+"""Asks for the exchanges that no account served, unless an account has this name."""
+
+_CURSOR = re.compile(r"(-?[0-9]{1,15})\.([!-~]+)", re.ASCII)
+_STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
+_STATUS_WORDS = ("success", "error", *(word for word in get_args(Outcome) if word != "success"))
+
+InstantAsked = Annotated[
+    str,
+    Meta(
+        description="ISO 8601 (without an offset: UTC), or milliseconds since 1970.",
+        extra_json_schema={"pattern": PATTERN},
+        examples=["2026-01-31T12:00:00Z", "1769860800000"],
+    ),
+]
+StatusAsked = Annotated[
+    str,
+    Meta(
+        description="`error`, `success`, a status code, or what the outcome was.",
+        extra_json_schema={"pattern": f"^({'|'.join(_STATUS_WORDS)}|[1-5][0-9]{{2}})$"},
+    ),
+]
+AccountAsked = Annotated[str, Meta(description=f"An account's name or id; `{NO_ACCOUNT}`: served by none.")]
+CursorAsked = Annotated[
+    str,
+    Meta(
+        description="`next_cursor` of the page before, with the same filters.",
+        extra_json_schema={"pattern": r"^-?[0-9]{1,15}\.[!-~]+$"},
+    ),
+]
+ModelAsked = Annotated[str, Meta(description="A model's id, or the family it begins with: `claude-opus-4`.")]
+
+
+class RequestDetails(msgspec.Struct, frozen=True):
+    """An exchange with all that is known of it."""
+
+    request: RequestView
+    attempts: list[AttemptView]
+    payload: Annotated[PayloadView | None, Meta(description="null: it was not kept, or not for so long.")]
+
+
+class RequestPage(msgspec.Struct, frozen=True):
+    """Exchanges, newest first."""
+
+    requests: list[RequestView]
+    next_cursor: Annotated[
+        str | None, Meta(description="Pass it as `cursor` for the next page; null: this is the last.")
+    ]
+
+
+class RequestQuestion(msgspec.Struct, frozen=True):
+    """Which exchanges."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    status: StatusAsked | None = None
+    account: AccountAsked | None = None
+    model: ModelAsked | None = None
+    from_: InstantAsked | None = msgspec.field(name="from", default=None)
+    to: InstantAsked | None = None
+    cursor: CursorAsked | None = None
+
+
+class OneRequest(msgspec.Struct, frozen=True):
+    """Which exchange."""
+
+    id: str
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """Where to begin."""
+
+    after: After | None = None
+
+
+class ClearConfirmation(Body, frozen=True):
+    """The word that shows that it is meant."""
+
+    confirm: Literal["clear"]
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """What was deleted."""
+
+    requests: int
+
+
+async def list_requests(parts: Parts, asked: RequestQuestion) -> RequestPage:
+    """List requests, newest first, in pages.
+
+    A page takes the same time however long the history is. `from` is included, `to` is not.
+    """
+    before = None if asked.cursor is None else _cursor(asked.cursor)
+
+    def page(store: Store) -> RequestPage:
+        wanted = filter_of(store, asked.account, asked.model, asked.status, (asked.from_, asked.to))
+        found = store.history.page(wanted, before=before, at_most=asked.limit + 1)
+        names = store.history.account_names()
+        shown = found[: asked.limit]
+        more = _written(shown[-1]) if len(found) > asked.limit else None
+        return RequestPage([request_view(exchange, names) for exchange in shown], more)
+
+    return await parts.desk.ask(page)
+
+
+async def show_request(parts: Parts, asked: OneRequest) -> RequestDetails:
+    """Show one request: its attempts, and what client and upstream said as far as it was kept.
+
+    Bodies are shown without their content coding, as text where they are text.
+    """
+
+    def details(store: Store) -> RequestDetails:
+        exchange = store.history.get(asked.id)
+        if exchange is None:
+            raise NotFound("there is no request with this id")
+        names, payload = store.history.account_names(), store.payloads.read(asked.id)
+        attempts = [attempt_view(attempt, names) for attempt in exchange.attempts]
+        return RequestDetails(
+            request_view(exchange, names), attempts, None if payload is None else payload_view(payload)
+        )
+
+    return await parts.desk.ask(details)
+
+
+async def follow_requests(parts: Parts, asked: Listening) -> Stream[RequestView]:
+    """Tell requests as they end, each as an event `request`."""
+    names = _Names(parts)
+
+    def shown(event: Event) -> RequestView:
+        exchange = event.thing
+        if not isinstance(exchange, Exchange):
+            raise TypeError(f"the feed of exchanges tells of {type(exchange).__name__}")
+        return request_view(exchange, names.now())
+
+    return Stream(parts.exchanges, shown, asked.after)
+
+
+async def clear_requests(parts: Parts, body: ClearConfirmation) -> Cleared:
+    """Delete the whole history, payloads and statistics included; accounts stay."""
+    return Cleared(await parts.desk.ask(lambda store: store.clear_history()))
+
+
+def filter_of(
+    store: Store,
+    account: str | None,
+    model: str | None,
+    status: str | None,
+    period: tuple[str | None, str | None] = (None, None),
+) -> Filter:
+    """Return the filter that a caller means. Raises InvalidRequest, and NotFound for an account there never was."""
+    return Filter(
+        account_id=None if account is None else _account_id(store, account),
+        model=model,
+        status=None if status is None else _status(status),
+        from_ms=_instant("from", period[0]),
+        to_ms=_instant("to", period[1]),
+    )
+
+
+def _account_id(store: Store, account: str) -> str:
+    accounts: list[Account] = store.accounts()
+    found = next((each.id for each in accounts if account in {each.name, each.id}), None)
+    if found is None:
+        names = store.history.account_names()
+        found = account if account in names else next((key for key, name in names.items() if name == account), None)
+    if found is None and account == NO_ACCOUNT:
+        return ""
+    if found is None:
+        raise NotFound("there is no account with this name or id")
+    return found
+
+
+def _status(text: str) -> Any:
+    if _STATUS.fullmatch(text):
+        return int(text)
+    if text not in _STATUS_WORDS:
+        raise InvalidRequest("status", f"expected a status code or one of {', '.join(_STATUS_WORDS)}")
+    return text
+
+
+def _instant(name: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else milliseconds(text)
+    except ValueError as error:
+        raise InvalidRequest(name, str(error)) from None
+
+
+def _written(last: Exchange) -> str:
+    """Return the cursor behind an exchange."""
+    return f"{last.timestamp_ms}.{quote(last.id)}"
+
+
+def _cursor(text: str) -> Cursor:
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise InvalidRequest("cursor", "is not a cursor; begin with the first page again")
+    return Cursor(int(found[1]), unquote(found[2]))
+
+
+class _Names:
+    """The accounts' names for a stream, a second old at most: to ask for every event would cost more than the event."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._names: Mapping[str, str] = {}
+        self._good_until = -math.inf
+
+    def now(self) -> Mapping[str, str]:
+        """Return the names by the accounts' ids."""
+        now_s = self._parts.clock.monotonic()
+        if now_s >= self._good_until:
+            self._good_until = now_s + 1
+            standings = self._parts.pool.states(self._parts.now_ms())
+            self._names = {standing.account.id: standing.account.name for standing in standings}
+        return self._names

@@ -1,0 +1,105 @@
+"""One row of the route table, and everything that follows from it.
+
+A route's function is its documentation: the parameters it takes (`asked`), the body it takes, what it returns
+and what its docstring says make the Starlette route, the validation and the OpenAPI operation.
+"""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_origin, get_type_hints
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from ccflare.api.json import JsonResponse, encode
+from ccflare.api.parts import Parts
+from ccflare.api.reading import names_of, read_body, read_parameters
+from ccflare.api.streams import EventStream, Stream
+
+
+class NoParameters(msgspec.Struct, frozen=True):
+    """A route without parameters."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A method and a path, and the function that answers: `function(parts, asked=..., body=...)`."""
+
+    method: str
+    path: str
+    function: Callable[..., Awaitable[Any]]
+    status: int = 200
+    """Of an answer that is no refusal."""
+    refusals: tuple[int, ...] = ()
+    """Statuses the function may refuse with, besides what any route may."""
+    large: bool = False
+    """The answer is encoded in a thread, so that the event loop is not held."""
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        return get_type_hints(self.function, include_extras=True)
+
+    @property
+    def parameters(self) -> type[msgspec.Struct]:
+        """The struct of what path and query say."""
+        found: type[msgspec.Struct] = self._hints.get("asked", NoParameters)
+        return found
+
+    @property
+    def body(self) -> type[msgspec.Struct] | None:
+        """The struct of the body."""
+        return self._hints.get("body")
+
+    @property
+    def answer(self) -> Any:
+        """The type of the answer, or of a stream's events."""
+        found = self._hints["return"]
+        return found.__args__[0] if self.streams else found
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return get_origin(self._hints["return"]) is Stream
+
+    @property
+    def description(self) -> str:
+        """The docstring."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def tag(self) -> str:
+        """The group it belongs to: the second part of the path, `accounts` or `logs`."""
+        return self.path.removeprefix("/api").split("/")[1]
+
+    @property
+    def path_names(self) -> frozenset[str]:
+        """The parameters that are in the path."""
+        return frozenset(re.findall(r"\{(\w+)\}", self.path))
+
+    def starlette(self, parts: Parts) -> StarletteRoute:
+        """Return the route that answers."""
+
+        async def endpoint(request: Request) -> Response:
+            return await self._answer(parts, request)
+
+        return StarletteRoute(self.path, endpoint, methods=[self.method])
+
+    async def _answer(self, parts: Parts, request: Request) -> Response:
+        given: dict[str, Any] = {}
+        parameters = read_parameters(self.parameters, request.scope["query_string"], request.path_params)
+        if names_of(self.parameters):
+            given["asked"] = parameters
+        if self.body is not None:
+            given["body"] = read_body(self.body, await request.body())
+        if self.streams:
+            return EventStream(parts.streams, request, await self.function(parts, **given))
+        found = await self.function(parts, **given)
+        if self.large:
+            found = await asyncio.to_thread(encode, found)
+        return JsonResponse(found, self.status)

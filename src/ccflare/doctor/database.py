@@ -1,0 +1,188 @@
+"""The database and what is in it: its soundness, the accounts, the last hour."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ccflare.doctor.masking import Mask
+from ccflare.doctor.report import Facts, Finding, Part, iso
+from ccflare.forecast import AccountWindows, Outlook
+from ccflare.records import Account, State, state_of
+from ccflare.store import open_store
+from ccflare.store.checkup import Checkup, Identity, examine, file_sizes, newest_schema
+
+BUSY_S: Final = 1.0
+LARGE_LOG_BYTES: Final = 256 * 1024 * 1024
+"""SQLite's own log (`-wal`) is this long only when something keeps it from being taken over."""
+
+OVER_BUDGET: Final = 1.1
+"""Retention works in steps: a tenth more is nothing to tell."""
+
+_ADD = "ccflare --add-account NAME --api-key"
+NO_ACCOUNTS: Final = (Finding("error", "There are no accounts", f"add one: {_ADD}"),)
+_NEXT_START = "it is brought up to date at the next start"
+
+
+def examine_database(path: Path, identity: Identity, payload_budget_bytes: int) -> Part:
+    """Say how large the database is and whether it is sound."""
+    sizes = file_sizes(path) if identity.belonging != "missing" else {}
+    facts: Facts = {
+        "path": str(path),
+        "belonging": identity.belonging,
+        "schema": identity.schema,
+        "newest_schema": newest_schema(),
+        "bytes": sizes.get(""),
+        "wal_bytes": sizes.get("-wal"),
+    }
+    findings = list(_about_identity(path, identity))
+    if sizes.get("-wal", 0) > LARGE_LOG_BYTES:
+        message = f"SQLite's log beside the database has {sizes['-wal'] // 1_000_000} MB"
+        findings.append(Finding("warning", message, "something reads the database all the time: end it"))
+    if identity.belonging not in {"ours", "older"}:
+        return Part(facts, tuple(findings))
+    checkup = examine(path)
+    if checkup.integrity not in {None, "ok"}:
+        findings.append(_corrupt(str(checkup.integrity)))
+    if (checkup.payload_bytes or 0) > payload_budget_bytes * OVER_BUDGET:
+        message = f"Kept headers and bodies take {(checkup.payload_bytes or 0) // 1_000_000} MB, more than they may"
+        findings.append(Finding("warning", message, "a running server deletes the oldest, a little at a time"))
+    return Part(facts | _checked(checkup), tuple(findings))
+
+
+def _checked(checkup: Checkup) -> Facts:
+    facts: Facts = msgspec.to_builtins(checkup)
+    facts["integrity"] = checkup.integrity or "not known: the check takes too long"
+    facts["oldest_request"] = iso(facts.pop("oldest_request_ms"))
+    facts["newest_request"] = iso(facts.pop("newest_request_ms"))
+    return facts
+
+
+def _about_identity(path: Path, identity: Identity) -> Iterator[Finding]:
+    detail = f" ({identity.detail})" if identity.detail else ""
+    match identity.belonging:
+        case "missing" | "empty":
+            yield Finding("note", f"There is no database at {path} yet", "it is made when it is needed")
+        case "original":
+            yield Finding("note", f"{path} is the original program's database", _NEXT_START)
+        case "older":
+            yield Finding("note", f"The database has schema {identity.schema}, this program's is newer", _NEXT_START)
+        case "newer":
+            message = f"The database was written by a newer ccflare (schema {identity.schema})"
+            yield Finding("error", message, "install that version again, or set ccflare_DB_PATH")
+        case "foreign":
+            yield Finding("error", f"{path} is not ccflare's database{detail}", "set ccflare_DB_PATH to another file")
+        case "locked":
+            yield Finding("error", f"The database is locked{detail}", "end the program that keeps it locked")
+        case "corrupt":
+            yield _corrupt(identity.detail or "")
+        case "unreadable":
+            yield Finding("error", f"The database cannot be read{detail}", f"see who owns {path}, and its mode")
+        case "ours":
+            pass
+
+
+def _corrupt(what: str) -> Finding:
+    advice = "stop the server, keep a copy, and save what can be read: sqlite3 OLD .recover | sqlite3 NEW"
+    return Finding("error", f"The database is damaged: {what}", advice)
+
+
+# The accounts.
+
+
+def examine_accounts(path: Path, session_ms: int, mask: Mask, now_ms: int) -> Part:
+    """Return every account as it stands, and what keeps accounts from serving."""
+    with closing(open_store(path, busy_timeout_s=BUSY_S)) as store:
+        accounts, windows = store.accounts(), store.windows.all()
+        sessions = store.session_counts(bound_since_ms=now_ms - session_ms)
+    rows = [
+        _row(account, windows.get(account.id, AccountWindows(account.id)).at(now_ms), mask, now_ms)
+        | {"sessions": sessions.get(account.id, 0)}
+        for account in accounts
+    ]
+    findings = [*_about_all(accounts, now_ms), *(each for row in rows for each in _about_one(row))]
+    return Part({"total": len(rows), "accounts": rows}, tuple(findings))
+
+
+def _row(account: Account, windows: Sequence[Outlook], mask: Mask, now_ms: int) -> Facts:
+    state = state_of(account, now_ms)
+    return {
+        "name": mask.account(account.name),
+        "provider": account.provider,
+        "kind": account.kind,
+        "state": state,
+        "reason": _reason(account, state, mask),
+        "base_url": None if account.base_url is None else mask.url(account.base_url),
+        "priority": account.priority,
+        "expires_at": iso(account.expires_at_ms),
+        "rate_limited_until": iso(account.limited_until_ms),
+        "rate_limit_status": account.rate_limit_status,
+        "rate_limit_reset": iso(account.rate_limit_reset_ms),
+        "last_used": iso(account.last_used_ms or None),
+        "requests": account.request_count,
+        "windows": [shown_window(window) for window in windows],
+    }
+
+
+def _reason(account: Account, state: State, mask: Mask) -> str | None:
+    """Say why an account does not serve, in upstream's words; a person's own words are not shown."""
+    reasons = {
+        "expired": account.expired_reason,
+        "auth_failed": account.auth_failed_reason,
+        "rate_limited": account.limited_reason,
+    }
+    reason = reasons.get(state)
+    return mask.text(reason) if reason else None
+
+
+def shown_window(window: Outlook) -> dict[str, Any]:
+    """Return a window in its JSON form."""
+    return {
+        "name": window.name,
+        "utilization": window.utilization,
+        "status": window.status,
+        "reset": iso(window.reset_ms),
+        "runs_out_at": iso(window.runs_out_at_ms),
+    }
+
+
+def _about_all(accounts: Sequence[Account], now_ms: int) -> Iterator[Finding]:
+    if not accounts:
+        yield from NO_ACCOUNTS
+        return
+    states = Counter(state_of(account, now_ms) for account in accounts)
+    if states["active"]:
+        return
+    counted = ", ".join(f"{count} {state}" for state, count in states.items())
+    waiting = [account.limited_until_ms or 0 for account in accounts if state_of(account, now_ms) == "rate_limited"]
+    advice = f"the first is back at {iso(min(waiting))}; or add one: {_ADD}" if waiting else "ccflare --resume NAME"
+    yield Finding("error", f"No account can serve requests: {counted}", advice)
+
+
+def _about_one(row: Facts) -> Iterator[Finding]:
+    name, why = row["name"], f" ({row['reason']})" if row["reason"] else ""
+    match row["state"]:
+        case "expired":
+            yield Finding("warning", f"{name} needs a new sign-in{why}", "ccflare accounts reauth NAME")
+        case "auth_failed":
+            yield Finding("warning", f"The credential of {name} was refused{why}", "replace it; ccflare --resume NAME")
+    for window in row["windows"]:
+        if window["runs_out_at"] is not None:
+            message = f"At the pace of the last hour the {window['name']} window of {name} is used up"
+            yield Finding("note", f"{message} at {window['runs_out_at']}, before it resets")
+
+
+# The last hour.
+
+
+def last_hour(path: Path, now_ms: int) -> Part:
+    """Return the overview of the last hour, as the dashboard shows it."""
+    from ccflare.analytics import Question, analyse
+
+    with closing(open_store(path, busy_timeout_s=BUSY_S)) as store:
+        overview = analyse(store, Question(range="1h"), now_ms).overview
+    facts: Facts = msgspec.to_builtins(overview)
+    return Part(facts)

@@ -1,0 +1,94 @@
+"""Whether a server runs, where, and how it says it is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ccflare import __version__
+from ccflare.doctor.listening import HEALTH_S, Process, accepts, health, listening_ports, processes
+from ccflare.doctor.report import Facts, Finding, Part
+from ccflare.settings import Settings
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # recognised, not listened on
+
+
+def examine_server(settings: Settings) -> Part:
+    """Return the facts of `process`, `port` and `health`, which hang together."""
+    found = processes()
+    servers = [process for process in found if process.is_server]
+    addresses = [_EVERYWHERE.get(address, address) for address in settings.addresses]
+    port, elsewhere = _port_to_ask(settings.port, servers)
+    answer, trouble = _ask(port, addresses) if port else (None, None)
+    taken = bool(port) and (answer is not None or trouble is not None)
+    owner = next((process for process in found if port in process.ports), None)
+    ours = answer is not None or (owner is not None and owner.is_server)
+    state = "any" if not settings.port else "free" if elsewhere or not taken else "ccflare" if ours else "other"
+    facts: Facts = {"port": settings.port, "state": state, "owner": None if owner is None else _owner(owner)}
+    how = _health(answer, trouble if ours else None)
+    findings = [*_about_port(settings.port, state, owner), *_about_elsewhere(port if elsewhere else 0), *how.findings]
+    process = {"servers": [_server(process) for process in servers]}
+    return Part({"process": process, "port": facts, "health": how.facts}, tuple(findings))
+
+
+def _port_to_ask(port: int, servers: Sequence[Process]) -> tuple[int, bool]:
+    """Return the port where a server is to be asked, and whether that is not the one of the settings."""
+    listening = listening_ports()
+    if port and (listening is None or port in listening):
+        return port, False
+    ports = [each for server in servers for each in server.ports]
+    return (ports[0], True) if ports else (port, False)
+
+
+def _ask(port: int, addresses: Sequence[str]) -> tuple[dict[str, Any] | None, str | None]:
+    """Return what the server says, else what was wrong; both None when nobody is there."""
+    trouble = None
+    for address in addresses:
+        if not accepts(port, [address]):
+            continue
+        try:
+            answer = health(port, address)
+        except OSError:
+            return None, f"no answer to GET /health within {HEALTH_S:g} seconds"
+        if answer is not None:
+            return answer, None
+        trouble = "the answer to GET /health is not ccflare's"
+    return None, trouble
+
+
+def _owner(process: Process) -> Facts:
+    return {"pid": process.pid, "program": process.program}
+
+
+def _server(process: Process) -> Facts:
+    return {
+        "pid": process.pid,
+        "ports": list(process.ports),
+        "uptime_s": process.uptime_s,
+        "memory_bytes": process.memory_bytes,
+    }
+
+
+def _about_port(port: int, state: str, owner: Process | None) -> list[Finding]:
+    if state != "other":
+        return []
+    who = f" ({owner.program}, pid {owner.pid})" if owner else ""
+    advice = f"stop it, or choose another port: ccflare --serve --port {port + 1}"
+    return [Finding("error", f"Port {port} is taken by another program{who}", advice)]
+
+
+def _about_elsewhere(port: int) -> list[Finding]:
+    if not port:
+        return []
+    return [Finding("note", f"A server listens on port {port}, which is not the port of these settings")]
+
+
+def _health(answer: dict[str, Any] | None, trouble: str | None) -> Part:
+    if trouble is not None:
+        finding = Finding("error", f"The server is not well: {trouble}", "see its log; restart it")
+        return Part({"running": True, "error": trouble}, (finding,))
+    if answer is None:
+        return Part({"running": False})
+    findings = []
+    if answer.get("version") != __version__:
+        message = f"The server is version {answer.get('version')}, this program {__version__}"
+        findings.append(Finding("warning", message, "restart the server"))
+    return Part({"running": True, **answer}, tuple(findings))

@@ -1,0 +1,295 @@
+"""What was said in an exchange: captured as it passes, redacted before anything keeps it.
+
+The one rule: a `Captured` has credentials in it and is never stored, logged or shown; a `Payload` has none.
+Capturing keeps references to bytes that exist anyway, and never touches the exchange whatever goes wrong in it.
+"""
+
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from ccflare.records import Exchange, Secret
+from ccflare.wire import ByteBudget, Headers, header
+
+log = logging.getLogger("ccflare.Proxy")
+
+Decode: TypeAlias = Callable[[bytes, bytes], bytes]
+"""Returns the readable form of a body with a `Content-Encoding`, as far as there is one. Never raises."""
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+"""How much of a body is kept, as it was on the wire."""
+MASK: Final = "***"
+CREDENTIAL_WORDS: Final = (
+    r"authorization|cookie2?|(?:api|access|auth|private|session)[-_]?key|secret|password|passwd|credentials?"
+    r"|[a-z]*token"
+)
+"""What names of credentials have in them, between dashes or underscores."""
+
+_STEP_BYTES = 16 * 1024
+_SHORTEST_SECRET = 16
+"""What is shorter is a placeholder such as `dummy`, and may be a word of the conversation."""
+_SHORTEST_REST = 8
+"""So much of a secret's beginning is taken for it where a body was cut."""
+
+_NAME = re.compile(rf"(?:^|[-_])(?:{CREDENTIAL_WORDS})(?:$|[-_])", re.IGNORECASE)
+_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
+_BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_PARAMETER = re.compile(r"[^&;]+")
+_WORD = re.compile(rb"[^\s;,=\"]+=*")
+
+
+class Content(msgspec.Struct, frozen=True):
+    """A body as it was on the wire: all of it, or its beginning. Its bytes do not show in its repr."""
+
+    data: bytes = b""
+    length: int = 0
+    """What passed; more than `data` has when the body was cut."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether there was more than is kept."""
+        return self.length > len(self.data)
+
+    def __repr__(self) -> str:
+        return f"Content({len(self.data)} of {self.length} bytes)"
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """What client and upstream said to each other in an exchange, without credentials."""
+
+    id: str
+    """The exchange's."""
+    timestamp_ms: int
+    session: str | None = None
+    target: str
+    """Path and query."""
+    request_headers: tuple[tuple[str, str], ...] = ()
+    """As the client sent them; bytes beyond ASCII are read as Latin-1."""
+    request: Content = Content()
+    status: int | None = None
+    """What the client got; None when no answer was begun."""
+    response_headers: tuple[tuple[str, str], ...] = ()
+    response: Content = Content()
+
+    def __repr__(self) -> str:
+        return f"Payload({self.id}, {self.request}, {self.status}, {self.response})"
+
+
+class Tape:
+    """Keeps the beginning of one body, as far as there is room for it."""
+
+    __slots__ = ("_budget", "_granted", "cut", "failed", "kept_bytes", "length", "parts")
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self.parts: list[bytes | bytearray] = []
+        self.kept_bytes = 0
+        """How much is kept; known when the tape has been released."""
+        self.length = 0
+        """Of the body, whatever is kept of it."""
+        self.cut = self.failed = False
+        self._budget = budget
+        self._granted = 0
+
+    def add(self, data: bytes | bytearray) -> None:
+        """Keep a piece that is not changed any more. Never raises."""
+        try:
+            self.length += len(data)
+            if self.length <= self._granted:
+                self.parts.append(data)
+            elif not self.cut:
+                self._extend(data)
+        except Exception:
+            log.warning("Failed to capture streaming response", exc_info=True)
+            self.parts, self.cut, self.failed = [], True, True
+
+    async def listen(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield pieces on, keeping them."""
+        try:
+            async for piece in pieces:
+                self.add(piece)
+                yield piece
+        finally:
+            close = getattr(pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+    def content(self) -> Content:
+        """Return what was kept."""
+        parts = self.parts
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        return Content(bytes(data), self.length)
+
+    def release(self) -> None:
+        """Keep nothing further, and give back what was taken of the budget: the rest is counted elsewhere."""
+        self.kept_bytes = min(self.length, self._granted)
+        self._budget.give(self._granted)
+        self._granted, self.cut = 0, True
+
+    def _extend(self, data: bytes | bytearray) -> None:
+        """Ask for more room; without it, keep what fits and nothing further."""
+        wanted = min(max(self._granted + _STEP_BYTES, self.length), MAX_BODY_BYTES)
+        if self._budget.take(wanted - self._granted):
+            self._granted = wanted
+        if self.length <= self._granted:
+            self.parts.append(data)
+            return
+        self.cut = True
+        room = self._granted - (self.length - len(data))
+        if room > 0:
+            self.parts.append(data[:room])
+
+
+class Captured:
+    """What is captured of one exchange, credentials included; while it runs, and until it has been redacted."""
+
+    __slots__ = (
+        "id", "request", "request_headers", "response", "response_headers", "secrets", "session", "status", "target",
+        "timestamp_ms",
+    )  # fmt: skip
+
+    def __init__(self, target: bytes, headers: Headers, budget: ByteBudget) -> None:
+        self.id, self.timestamp_ms = "", 0
+        self.session: str | None = None
+        self.target = target
+        self.request_headers = headers
+        self.request = Tape(budget)
+        self.status: int | None = None
+        self.response_headers: Headers = []
+        self.response = Tape(budget)
+        self.secrets: list[Secret] = []
+        """The credentials of the accounts that were tried."""
+
+    def answered(self, status: int, headers: Headers) -> None:
+        """Note the head of the answer that the client gets."""
+        self.status, self.response_headers = status, headers
+
+    def close(self, exchange: Exchange) -> bool:
+        """End with the exchange. False when nothing good has come of it: then nothing is to be kept."""
+        self.id, self.timestamp_ms, self.session = exchange.id, exchange.timestamp_ms, exchange.session
+        for tape, what in ((self.request, "request"), (self.response, "answer")):
+            tape.release()
+            if tape.length > MAX_BODY_BYTES and not tape.failed:
+                log.warning("Buffer truncated at 1MB: the %s of %s has %d bytes", what, self.id, tape.length)
+        self.request.length = max(self.request.length, exchange.request_bytes)
+        return not (self.request.failed or self.response.failed)
+
+    @property
+    def size_bytes(self) -> int:
+        """About how many bytes of memory it holds."""
+        pairs = len(self.request_headers) + len(self.response_headers)
+        parts = len(self.request.parts) + len(self.response.parts)
+        return 2_000 + 250 * pairs + 60 * parts + self.request.kept_bytes + self.response.kept_bytes
+
+    def __repr__(self) -> str:
+        return f"Captured({self.id}, ***)"
+
+
+class _Name(NamedTuple):
+    text: str
+    credential: bool
+
+
+class _Names(dict[bytes, _Name]):
+    """What header names mean: the same few dozen come again and again."""
+
+    def __missing__(self, name: bytes) -> _Name:
+        text = name.decode("latin-1")
+        made = _Name(text, is_credential(text))
+        if len(self) < 1000 and len(name) <= 64:
+            self[name] = made
+        return made
+
+
+_names = _Names()
+
+
+def redacted(captured: Captured, decode: Decode) -> Payload:
+    """Return what may be kept. Bodies stay byte for byte, except that credentials of this very exchange are masked.
+
+    A coded body with one of them inside cannot be masked: nothing but its length is kept of it.
+    """
+    secrets = sorted(_secrets(captured), key=len, reverse=True)
+    return Payload(
+        id=captured.id,
+        timestamp_ms=captured.timestamp_ms,
+        session=captured.session,
+        target=redacted_target(captured.target.decode("latin-1")),
+        request_headers=tuple(_header(pair, secrets) for pair in captured.request_headers),
+        request=_masked_content(captured.request.content(), captured.request_headers, secrets, decode),
+        status=captured.status,
+        response_headers=tuple(_header(pair, secrets) for pair in captured.response_headers),
+        response=_masked_content(captured.response.content(), captured.response_headers, secrets, decode),
+    )
+
+
+def is_credential(name: str) -> bool:
+    """Say whether a header, member or parameter of this name has a credential as its value."""
+    return _NAME.search(name) is not None
+
+
+def masked(text: str) -> str:
+    """Mask keys and bearer tokens wherever they stand in a text."""
+    return _BEARER.sub(rf"\g<1>{MASK}", _KEY.sub(f"sk-ant-{MASK}", text))
+
+
+def redacted_target(target: str) -> str:
+    """Return a request target without credentials, those in the query's parameters included."""
+    path, mark, query = target.partition("?")
+    return masked(path) + mark + _PARAMETER.sub(lambda found: _parameter(found.group()), query)
+
+
+def _parameter(text: str) -> str:
+    name, equals, value = text.partition("=")
+    plain = unquote_to_bytes(value.replace("+", " ")).decode("latin-1")
+    if value and (is_credential(name) or name.lower() == "key" or masked(plain) != plain):
+        return name + equals + MASK
+    return masked(text)
+
+
+def _header(pair: tuple[bytes, bytes], secrets: Iterable[bytes]) -> tuple[str, str]:
+    name, value = _names[pair[0]], pair[1]
+    if name.credential:
+        return name.text, MASK if value else ""
+    for secret in secrets:
+        if secret in value:
+            value = value.replace(secret, MASK.encode())
+    text = value.decode("latin-1")
+    return name.text, masked(text) if b"sk-ant-" in value or b"bearer" in value.lower() else text
+
+
+def _secrets(captured: Captured) -> set[bytes]:
+    """Return the credentials that this exchange was made with, as they may stand in a body."""
+    found = {secret.reveal().encode("ascii") for secret in captured.secrets}
+    for name, value in captured.request_headers:
+        if _names[name].credential:
+            found.update(_WORD.findall(value))
+    return {secret for secret in found if len(secret) >= _SHORTEST_SECRET}
+
+
+def _masked_content(content: Content, headers: Headers, secrets: Collection[bytes], decode: Decode) -> Content:
+    """Overwrite secrets in a body, its length unchanged."""
+    data, coding = content.data, header(headers, b"content-encoding")
+    if coding is not None and data and secrets:
+        plain = decode(coding, data)
+        if any(secret in plain for secret in secrets):
+            return Content(b"", content.length)
+    for secret in secrets:
+        if secret in data:
+            data = data.replace(secret, b"*" * len(secret))
+        if content.truncated:
+            with contextlib.suppress(StopIteration):
+                rest = next(_beginnings_at_the_end(data, secret))
+                data = data[:-rest] + b"*" * rest
+    return content if data is content.data else Content(data, content.length)
+
+
+def _beginnings_at_the_end(data: bytes, secret: bytes) -> Iterator[int]:
+    """Yield the lengths of beginnings of a secret that cut data may end with, longest first."""
+    for length in range(len(secret) - 1, _SHORTEST_REST - 1, -1):
+        if data.endswith(secret[:length]):
+            yield length

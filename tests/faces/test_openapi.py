@@ -1,0 +1,145 @@
+"""The OpenAPI document is true: what it describes is what is answered."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from api_kit import ACCESS, KEY, OAUTH, REFRESH, SECRETS, Api, add_oauth, exchange, running
+from ccflare.api import ROUTES
+from ccflare.store import Batch
+
+
+@pytest.fixture
+async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
+    async with running(tmp_path, monkeypatch, client_id="a-client-of-mine") as made:
+        await fill(made)
+        yield made
+
+
+async def fill(api: Api) -> None:
+    """Make sure that there is an account and a history."""
+    if OAUTH.name not in await api.accounts():
+        await add_oauth(api)
+    exchanges = [exchange(1), exchange(2, status_code=500, success=False)]
+    await api.store(lambda store: store.write(Batch(exchanges=exchanges)))
+
+
+async def document(api: Api) -> dict[str, Any]:
+    found: dict[str, Any] = (await api.get("/api/openapi.json")).json()
+    return found
+
+
+def check(document: dict[str, Any], schema: dict[str, Any], instance: object) -> None:
+    """Assert that a value is what a schema of the document says."""
+    whole = {**schema, "components": document["components"]}
+    jsonschema_rs.validator_for(whole, validate_formats=True).validate(instance)
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+CALLS: dict[str, tuple[str, object]] = {
+    "show_health": ("", None),
+    "list_accounts": ("", None),
+    "add_account": ("", {"name": "one", "api_key": KEY}),
+    "pause_account": (OAUTH.id, {"reason": "why not"}),
+    "resume_account": (OAUTH.id, {}),
+    "rename_account": (OAUTH.id, {"name": OAUTH.name}),
+    "set_priority": (OAUTH.id, {"priority": 2}),
+    "remove_account": (OAUTH.id, {"confirm": OAUTH.name}),
+    "begin_sign_in": ("", {"name": "new"}),
+    "begin_sign_in_again": (OAUTH.id, {}),
+    "complete_sign_in": ("", {"code": "abc#def"}),
+    "show_stats": ("", None),
+    "reset_stats": ("", {}),
+    "list_requests": ("", None),
+    "show_request": ("x000001", None),
+    "clear_requests": ("", {"confirm": "clear"}),
+    "analyse": ("", None),
+    "show_settings": ("", None),
+    "change_settings": ("", {"retry_attempts": 2, "port": 8123}),
+    "show_strategy": ("", None),
+    "change_strategy": ("", {"strategy": "session"}),
+    "list_strategies": ("", None),
+    "show_log": ("", None),
+    "clean_up": ("", {}),
+}
+"""A good call of every operation that is no stream: the id in its path, and its body."""
+REFUSED_HERE = {"complete_sign_in"}
+"""What needs another party; its refusal is checked instead."""
+
+
+def test_every_operation_is_called_here() -> None:
+    """No route is left out of the checks below."""
+    assert {route.function.__name__ for route in ROUTES if not route.streams} == set(CALLS)
+
+
+async def test_every_answer_is_what_the_document_says(api: Api) -> None:
+    """Each operation's answer has a status that is documented for it, and validates against that answer's schema."""
+    described = await document(api)
+    await api.send("POST", "/api/accounts", {"name": "two", "api_key": KEY})
+    for method, path, operation in operations(described):
+        name = operation["operationId"]
+        if name not in CALLS:
+            continue
+        key, body = CALLS[name]
+        target = path.replace("{id}", key)
+        answer = await (api.get(target) if body is None else api.send(method, target, body))
+        assert answer.is_success != (name in REFUSED_HERE), (name, answer.text)
+        schema = operation["responses"][str(answer.status_code)]["content"]["application/json"]["schema"]
+        check(described, schema, answer.json())
+        await fill(api)
+
+
+async def test_every_refusal_is_what_the_document_says(api: Api) -> None:
+    """An unknown parameter is refused everywhere, with the documented status and shape."""
+    described = await document(api)
+    for method, path, operation in operations(described):
+        answer = await api.send(method, f"{path.replace('{id}', 'x')}?no_such=1")
+        assert answer.status_code == 400
+        check(described, operation["responses"]["400"]["content"]["application/json"]["schema"], answer.json())
+
+
+async def test_the_document_is_an_openapi_document(api: Api) -> None:
+    """It is version 3.1, every reference leads somewhere, every operation has a name of its own and a summary."""
+    described = await document(api)
+    assert described["openapi"].startswith("3.1")
+    text = json.dumps(described)
+    for reference in {part.split('"')[0] for part in text.split('"$ref": "#/components/schemas/')[1:]}:
+        assert reference in described["components"]["schemas"]
+    names = [operation["operationId"] for _, _, operation in operations(described)]
+    assert len(names) == len(set(names)) == len(ROUTES)
+    assert all(operation["summary"] for _, _, operation in operations(described))
+
+
+async def test_parameters_are_described_as_they_are_taken(api: Api) -> None:
+    """Names, places, bounds and choices of parameters come from the structs that validate them."""
+    described = await document(api)
+    parameters = {each["name"]: each for each in described["paths"]["/api/requests"]["get"]["parameters"]}
+    assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50}
+    assert parameters["from"]["in"] == "query"
+    [key] = described["paths"]["/api/accounts/{id}/pause"]["post"]["parameters"]
+    assert (key["in"], key["required"]) == ("path", True)
+
+
+async def test_no_answer_holds_a_secret(api: Api) -> None:
+    """Whatever is asked, and whatever is refused, no key and no token is in any answer."""
+    await api.add("with-key")
+    texts = []
+    for name, (key, body) in CALLS.items():
+        route = next(route for route in ROUTES if route.function.__name__ == name)
+        if route.method == "DELETE":
+            continue
+        target = route.path.replace("{id}", key)
+        answer = await (api.get(target) if body is None else api.send(route.method, target, body))
+        texts.append(answer.text + str(answer.headers))
+    bad = {"name": "x", "api_key": f"{KEY} {ACCESS} {REFRESH}"}
+    texts.append((await api.send("POST", "/api/accounts", bad)).text)
+    assert not [secret for secret in SECRETS if secret in "".join(texts)]
