@@ -1,6 +1,6 @@
 """The settings file: where it is, how it is read, and how a missing one comes to be.
 
-A file that is there is never written to: a broken one is the operator's to repair.
+A file that is there is only changed when somebody asks for it (`edit`); a broken one is the operator's to repair.
 """
 
 import json
