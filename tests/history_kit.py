@@ -33,8 +33,9 @@ usages = st.just(NOT_SAID) | st.builds(
     web_search_requests=count,
 )
 arrivals = st.one_of(
-    st.integers(T0, T0 + 3 * 86_400_000),
+    st.sampled_from([T0, T0 + 1, T0 + 2]),  # many at once, and in one minute
     st.sampled_from([T0 - 1, T0, T0 + 1, T0 + 59_999, T0 + 60_000, T0 + 3_600_000, T0 + 86_400_000]),
+    st.integers(T0, T0 + 3 * 86_400_000),
 )
 exchanges = st.builds(
     Exchange,
@@ -43,11 +44,12 @@ exchanges = st.builds(
     method=st.just("POST"),
     path=st.just("/v1/messages"),
     account_id=st.none() | st.sampled_from(["a", "b"]),
-    status_code=st.sampled_from([0, 200, 201, 302, 400, 429, 499, 500, 529]),
-    success=st.booleans(),
+    status_code=st.just(200) | st.sampled_from([0, 200, 201, 302, 400, 429, 499, 500, 529]),
+    success=st.just(True) | st.booleans(),
     response_time_ms=st.integers(0, 5_000_000),
     first_byte_ms=count,
-    model=st.none() | st.sampled_from(["claude-3-opus-20240229", "claude-3-opus", "claude-3-opusx", "claude-x"]),
+    model=st.just("claude-x")
+    | st.sampled_from([None, "claude-3-opus-20240229", "claude-3-opus", "claude-3-opusx", "claude-x"]),
     usage=usages,
     cost_microusd=count,
     output_tokens_per_second=st.none() | st.floats(0.1, 500),

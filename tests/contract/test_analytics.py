@@ -183,6 +183,24 @@ def test_a_period_is_exact(made: list[tuple[Exchange, int]], name: RangeName) ->
     assert told.overview.previous == measured([each for each in rows if before_ms <= each.timestamp_ms < told.from_ms])
 
 
+@pytest.mark.parametrize("name", RANGES)
+def test_the_ends_of_a_period_are_kept_as_long_as_they_are_asked_for(store: Store, name: RangeName) -> None:
+    """However many fine sums were forgotten, exchanges around both ends of it and of the one before are told apart."""
+    store.rollups.fold_after = 1
+    ends = [number * RANGES[name].length_ms for number in (0, 1, 2)]
+    ages = [end + minutes * MINUTE_MS for end in ends for minutes in (-100, -61, -38, -37, -1, 0, 1, 22, 23, 61, 100)]
+    rows = [ago(number, age) for number, age in enumerate(ages) if age >= 0]
+    write(store, *rows)
+    while store.rollups.forget(NOW_MS):
+        pass
+    told = analyse(store, Question(range=name), NOW_MS)
+    before_ms = told.from_ms - RANGES[name].length_ms
+    assert told.overview.requests == len([each for each in rows if told.from_ms <= each.timestamp_ms < told.to_ms])
+    assert told.overview.previous.requests == len(
+        [each for each in rows if before_ms <= each.timestamp_ms < told.from_ms]
+    )
+
+
 # Modes.
 
 

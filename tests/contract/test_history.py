@@ -80,6 +80,16 @@ def test_a_page_stays_where_it_is(store: Store) -> None:
     assert [each.id[-1] for each in first + second] == list("9876543210")
 
 
+def test_what_arrived_at_once_is_told_apart_by_its_id(store: Store) -> None:
+    """Pages through many exchanges of one millisecond lose none, also when they are of different accounts."""
+    write(store, *(exchange(n, timestamp_ms=T0, account_id=f"a{n % 4}") for n in range(12)))
+    for wanted in (Filter(), Filter(model="claude-x")):
+        found: list[str] = []
+        for _ in range(4):
+            found += ids(store, wanted, before=Cursor(T0, found[-1]) if found else None, at_most=3)
+        assert found == [f"exchange-{n:06d}" for n in reversed(range(12))]
+
+
 def test_a_place_need_not_exist_any_more(store: Store) -> None:
     """A cursor is a place in the order: its row may have been forgotten meanwhile."""
     write(store, *(exchange(n) for n in range(5)))
@@ -270,16 +280,21 @@ def test_old_rows_are_forgotten_in_small_steps(store: Store) -> None:
 
 
 def test_clearing_leaves_accounts(store: Store, path: Path) -> None:
-    """Rows, sums and series go; accounts, their counters and the names of former ones stay."""
+    """Rows, sums, series and payloads go; accounts, their counters and the names of former ones stay."""
     add_account(store, "a")
     add_account(store, "gone")
     store.remove_account("id-gone")
     write(store, *(exchange(n, account_id="id-a") for n in range(5)))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("INSERT INTO payload_groups (id, ended, bytes) VALUES ('g', 1, 1)")
+        db.commit()
     assert store.clear_history() == 5
     assert ids(store) == store.history.models() == []
     assert store.rollups.sums(Filter(), (), EVER) == {}
     assert store.rollups.since_ms() is None
     assert series_count(path) == 0
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT COUNT(*) FROM payload_groups").fetchone() == (0,)
     assert [each.request_count for each in store.accounts()] == [5]
     assert store.history.account_names() == {"id-a": "a", "id-gone": "gone"}
     assert store.clear_history() == 0

@@ -2,17 +2,21 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
+import original_kit
 from ccflare.records import outcome_of
 from ccflare.store import Store
 from ccflare.store.history import Filter
 from ccflare.store.rollups import HOURS_KEPT_MS, MINUTES_KEPT_MS
+from ccflare.store.series import OTHER
 from ccflare.store.sums import DAY_MS, EVER, HOUR_MS, MINUTE_MS, spans
 from ccflare.usage import Usage
-from history_kit import T0, exchange, opened, write
+from history_kit import T0, exchange, opened, sums_of, without_sums, write
 
 TABLES = ("rollup_new", "rollup_minute", "rollup_hour", "rollup_day", "rollup_ever")
 
@@ -69,14 +73,16 @@ def test_what_is_new_is_folded_now_and_then(store: Store, connection: sqlite3.Co
         write(store, exchange(number))
     assert rows_of(connection) == [1, 0, 0, 0, 0]
     before = store.rollups.sums(Filter(), (), EVER)
-    store.rollups.fold()
+    with store._db.transaction():  # type: ignore[attr-defined]  # as a batch does
+        store.rollups.fold()
     assert rows_of(connection) == [0, 1, 1, 1, 1]
     assert store.rollups.sums(Filter(), (), EVER) == before
     for number in range(5, 1006):
         write(store, exchange(number, timestamp_ms=T0 + number % 3))
     assert rows_of(connection)[0] == 1
     assert connection.execute("SELECT requests FROM rollup_day").fetchone()[0] >= 1000
-    assert store.rollups.sums(Filter(), (), EVER)[()].requests == 1006
+    found = store.rollups.sums(Filter(), (), EVER)[()]
+    assert found.requests == found.latency.total == 1006
 
 
 def test_a_late_exchange_counts_where_it_arrived(store: Store) -> None:
@@ -125,6 +131,8 @@ def test_fine_sums_are_forgotten_in_small_steps(store: Store, connection: sqlite
     assert rows_of(connection) == [0, 6, 6, 6, 1]
     assert store.rollups.forget(now_ms, at_most=1) == 2
     assert rows_of(connection) == [0, 5, 5, 6, 1]
+    oldest = (now_ms - HOURS_KEPT_MS - 1) // MINUTE_MS * MINUTE_MS
+    assert connection.execute("SELECT MIN(time) FROM rollup_minute").fetchone() == (oldest,)
     while store.rollups.forget(now_ms, at_most=1):
         pass
     assert rows_of(connection) == [0, 2, 4, 6, 1]
@@ -153,3 +161,54 @@ def test_users_read_the_sums_with_sqlite3(store: Store, path: Path) -> None:
     )
     db.close()
     assert found == ("claude-x", 3, 10, 10, None, 70, 1)
+
+
+# Rows from before there were sums.
+
+
+def test_the_originals_history_has_sums(tmp_path: Path) -> None:
+    """Its rows are counted and found by any filter; what they cost is known in micro-dollars."""
+    path = original_kit.copy_of_real(tmp_path)
+    with opened(path) as store:
+        rows = store.exchanges()
+        expected = msgspec.structs.replace(sums_of(rows), failover_attempts=2)  # it kept their number, not the attempts
+        assert store.rollups.sums(Filter(), (), EVER) == {(): expected}
+        failed = store.history.page(Filter(status="error"))
+        assert {each.id for each in failed} == {each.id for each in rows if not each.success}
+        assert store.history.models()
+    ((dollars, microdollars),) = original_kit.read(path, "SELECT SUM(cost_usd), SUM(cost_microusd) FROM requests")
+    assert microdollars == pytest.approx(dollars * 1_000_000, abs=len(rows))
+    assert microdollars > 0
+
+
+def test_an_old_cost_of_nothing_is_unknown(tmp_path: Path) -> None:
+    """The original made the whole cost 0 when one price was missing; a duration it did not know is not counted."""
+    path = tmp_path / "ccflare.db"
+    with opened(path) as store:
+        write(store, exchange(1, usage=Usage(input_tokens=5)), exchange(2, usage=Usage(input_tokens=5)))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE requests SET cost_usd = 0, response_time_ms = NULL WHERE id LIKE '%1'")
+        db.commit()
+    without_sums(path)
+    with opened(path) as store:
+        found = store.rollups.sums(Filter(), (), EVER)[()]
+    assert (found.requests, found.cost_microusd, found.unpriced, found.latency.total) == (2, None, 2, 1)
+
+
+def test_old_models_make_no_series_without_end(tmp_path: Path) -> None:
+    """Of very many models in an old history the rarest share a series; every row has one, and is counted."""
+    path = tmp_path / "ccflare.db"
+    with opened(path) as store:
+        write(store, *(exchange(n, model="often", timestamp_ms=T0) for n in range(2)))
+    with closing(sqlite3.connect(path)) as db:
+        columns = "id, timestamp, method, path, status_code, success, model"
+        rows = [(f"m{n}", f"m{n}") for n in range(5010)]
+        db.executemany(f"INSERT INTO requests ({columns}) VALUES (?, 1, 'GET', '/', 200, 1, ?)", rows)
+        db.commit()
+    without_sums(path)
+    with opened(path) as store:
+        assert (len(store.history.models()), OTHER in store.history.models()) == (5001, True)
+        by_model = store.rollups.sums(Filter(), ("model",), EVER)
+    assert by_model["often",].requests == 2
+    assert by_model[OTHER,].requests == 11
+    assert sum(each.requests for each in by_model.values()) == 5012

@@ -57,11 +57,15 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         return not (self.account_id is self.model is self.status is None)
 
 
-@lru_cache(maxsize=4096)
 def series_id(account: str | None, model: str | None, status: int | None, success: bool | None) -> int:
     """Return a series' id: a hash, so that every process has the same without asking."""
-    text = json.dumps([account or "", series_model(model), status or 0, outcome_of(status or 0, bool(success))])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=_ID_BYTES).digest()) >> _ID_BYTES * 8 - _ID_BITS
+    return _hash(account or "", series_model(model), status or 0, outcome_of(status or 0, bool(success)))
+
+
+@lru_cache(maxsize=4096)
+def _hash(*parts: str | int) -> int:
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=_ID_BYTES).digest()
+    return int.from_bytes(digest) >> _ID_BYTES * 8 - _ID_BITS
 
 
 def series_model(model: str | None) -> str:
