@@ -2,21 +2,22 @@
 # make run    the real server on http://localhost:8080
 # make test   all tests;   make check   lint, types, import contracts (seconds)
 # make bench  performance ratios;   make fmt   formats;   make lock   renews the requirement files
+# make types  renews the dashboard's types from the API
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 CACHE := .cache
 
-.PHONY: demo run test check bench fmt lock clean
+.PHONY: demo run test check bench fmt lock types dashboard clean
 
-demo: $(VENV)/demo.stamp
+demo: $(VENV)/demo.stamp dashboard
 	@$(BIN)/ccflare demo
 
-run: $(VENV)/run.stamp
+run: $(VENV)/run.stamp dashboard
 	@$(BIN)/ccflare serve
 
-test: $(VENV)/dev.stamp $(VENV)-sdk0/stamp
+test: $(VENV)/dev.stamp $(VENV)-sdk0/stamp dashboard
 	@sh tests/install-programs.sh
 	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
@@ -25,23 +26,32 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --quiet --check --cache-dir $(CACHE)/ruff .
 	@$(BIN)/mypy --cache-dir $(CACHE)/mypy
 	@$(BIN)/lint-imports --cache-dir $(CACHE)/imports
+	@$(BIN)/python hatch_build.py run check
 
 fmt: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --quiet --fix --cache-dir $(CACHE)/ruff .
 	@$(BIN)/ruff format --quiet --cache-dir $(CACHE)/ruff .
+	@$(BIN)/python hatch_build.py run format
+
+# Builds what has changed; without Node it says so, and everything but the pages works.
+dashboard: $(VENV)/node.stamp
+	@$(BIN)/python hatch_build.py
+
+types: $(VENV)/dev.stamp $(VENV)/node.stamp
+	@$(BIN)/python -m ccflare.api | $(BIN)/python hatch_build.py run types
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp
-	@for name in run demo dev sdk0; do \
+	@for name in run demo dev sdk0 node; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	    --output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
 
 clean:
-	rm -rf $(VENV) $(VENV)-sdk0 $(CACHE) .hypothesis
+	rm -rf $(VENV) $(VENV)-sdk0 $(CACHE) .hypothesis dashboard/node_modules src/ccflare/dashboard
 
 # Debian's Python comes without venv; the package is installed where that is permitted.
 $(VENV)/created:
@@ -53,7 +63,13 @@ $(VENV)/created:
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/created
 	@echo "Installing into $(VENV) ..."
 	@$(PIP) --require-hashes -r requirements/run.txt
-	@$(PIP) --no-build-isolation --no-deps --editable .
+	@CCFLARE_WITHOUT_DASHBOARD=1 $(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# A Node of our own where the machine has none.
+$(VENV)/node.stamp: requirements/node.txt $(VENV)/run.stamp
+	@$(BIN)/python -c 'import hatch_build, sys; sys.exit(hatch_build.find_node() is None)' \
+	  || $(PIP) --require-hashes -r requirements/node.txt
 	@touch $@
 
 $(VENV)/demo.stamp: requirements/demo.txt $(VENV)/run.stamp

@@ -152,12 +152,13 @@ async def ask(
     length: int | None = None,
     first_byte_s: float = DEADLINE_S,
     exchange_s: float = DEADLINE_S,
+    once: bool = False,
 ) -> Response:
     """Open an exchange."""
     if isinstance(body, bytes | bytearray):
         length = len(body)
     request = OutgoingRequest(method, target, headers or [], body, length)
-    return await transport.open(origin, request, first_byte_s=first_byte_s, exchange_s=exchange_s)
+    return await transport.open(origin, request, first_byte_s=first_byte_s, exchange_s=exchange_s, once=once)
 
 
 async def body_of(response: Response) -> bytes:

@@ -6,6 +6,8 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from starlette.applications import Starlette
 
@@ -18,11 +20,10 @@ from ccflare.feed import Feed
 from ccflare.gate import Gate
 from ccflare.journal import Journal, Retention
 from ccflare.oauth import OAuthSettings
-from ccflare.payload import Captured
 from ccflare.pool import Pool
 from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
-from ccflare.records import Account, Credentials, Exchange
+from ccflare.records import Account, Credentials, Exchange, token_trouble
 from ccflare.refresh import Ground, Refresher
 from ccflare.settings import Settings
 from ccflare.sign_in import SignIn
@@ -31,6 +32,18 @@ from ccflare.tokens import TokenEndpoint
 from ccflare.transport import Deadlines, ProxyRules, Transport
 
 log = logging.getLogger("ccflare.Server")
+
+
+class Desks(NamedTuple):
+    """Where the store is asked; what one does keeps no other waiting."""
+
+    quick: Desk
+    """Short questions of people."""
+    slow: Desk
+    """Questions whose answer may take long."""
+    changes: Desk
+    """Whatever is changed but tokens: changes wait while another process holds the database."""
+    tokens: Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +61,12 @@ class App:
     apply: Callable[[Settings], None]
     """Take over the settings that apply without a restart."""
     refresher: Refresher
-    desks: tuple[Desk, ...]
-    """Answer people's questions and keep tokens; to be closed at the end, after the refresher."""
+    sign_in: SignIn
+    desks: Desks
+    """To be closed at the end, after the refresher; those that only read may be stopped before."""
+    configuration: Configuration
     exchanges: Feed
-    """Tells of exchanges that end; closing it ends the streams that follow it."""
+    """Tells of exchanges that are in the store; closing it ends the streams that follow it."""
     log_lines: Feed
     """The same for the log."""
 
@@ -79,21 +94,18 @@ def build(
         refresher.load(known)
         pool.load(known, int(clock.now() * 1000))
 
-    journal = Journal(open_store, load)
-    journal.rules = Retention.of(settings)
     exchanges, log_lines = (Feed(first_id=int(clock.now() * 1_000_000)) for _ in range(2))
 
-    def record(exchange: Exchange, captured: Captured | None = None, /) -> None:
-        journal.put(exchange, captured)
-        exchanges.publish("request", exchange)
+    journal = Journal(open_store, load, on_written=partial(_publish, exchanges))
+    journal.rules = Retention.of(settings)
 
     def oauth_settings() -> OAuthSettings:
         return OAuthSettings.of(proxy.settings)
 
     transport = Transport(deadlines=_deadlines(settings), proxies=_proxies(settings))
-    desk, slow_desk, token_desk = Desk(open_store), Desk(open_store, "analytics"), Desk(open_store, "tokens")
+    desks = Desks(*(Desk(open_store, name) for name in ("desk", "analytics", "changes", "tokens")))
     endpoint = TokenEndpoint(transport, oauth_settings, clock)
-    refresher = Refresher(Ground(endpoint, token_desk, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
+    refresher = Refresher(Ground(endpoint, desks.tokens, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
     parts = Parts(
         pool=pool,
         keyring=keyring,
@@ -101,7 +113,7 @@ def build(
         provider=PROVIDERS["anthropic"],
         clock=clock,
         rng=random.Random(),  # noqa: S311  # spreads load and makes ids unique; nothing secret comes of it
-        record=record,
+        record=journal.put,
         refresher=refresher,
     )
     proxy = Proxy(parts, settings)
@@ -110,11 +122,14 @@ def build(
     def read_health() -> Health:
         now_ms = int(clock.now() * 1000)
         return Health(
-            states=[standing.state for standing in pool.states(now_ms)],
+            states=[
+                "expired" if standing.state == "active" and token_trouble(standing.account, now_ms) else standing.state
+                for standing in pool.states(now_ms)
+            ],
             uptime_ms=round((clock.monotonic() - started) * 1000),
             strategy=proxy.settings.lb_strategy,
             in_flight=proxy.in_flight,
-            queued_rows=journal.state().waiting,
+            writer=journal.state(),
         )
 
     def apply(changed: Settings) -> None:
@@ -123,19 +138,22 @@ def build(
         pool.session_ms = changed.session_duration_ms
         transport.deadlines = _deadlines(changed)
 
+    configuration = Configuration(settings, flags or {}, os.environ, lambda loaded: apply(loaded.settings))
+    sign_in = SignIn(desks.changes.ask, endpoint, oauth_settings, clock)
     people = api.Parts(
         clock=clock,
         pool=pool,
-        desk=desk,
-        slow_desk=slow_desk,
+        desk=desks.quick,
+        slow_desk=desks.slow,
+        changes=desks.changes,
         load=load,
         read_health=read_health,
-        configuration=Configuration(settings, flags or {}, os.environ),
+        configuration=configuration,
         log_dir=settings.log_dir,
         exchanges=exchanges,
         log_lines=log_lines,
         clean_up=journal.clean_up,
-        sign_in=SignIn(desk.ask, endpoint, oauth_settings, clock),
+        sign_in=sign_in,
     )
     return App(
         proxy=proxy,
@@ -147,10 +165,17 @@ def build(
         load=load,
         apply=apply,
         refresher=refresher,
-        desks=(desk, slow_desk, token_desk),
+        sign_in=sign_in,
+        desks=desks,
+        configuration=configuration,
         exchanges=exchanges,
         log_lines=log_lines,
     )
+
+
+def _publish(feed: Feed, written: Sequence[Exchange]) -> None:
+    for exchange in written:
+        feed.publish("request", exchange)
 
 
 def _deadlines(settings: Settings) -> Deadlines:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from ccflare.meter import Metered
-from ccflare.payload import Captured
+from ccflare.payload import MASK, Captured, masked
 from ccflare.pool import Ask
 from ccflare.pricing import PriceTable, cost
 from ccflare.records import Account, Attempt, Exchange, Secret
@@ -81,7 +83,20 @@ class OpenExchange:
     def fail(self, error: str) -> None:
         """Note why the exchange is no success; the first reason stays."""
         if self.error is None:
-            self.error = error[:MAX_REASON]
+            self.error = self.clean(error)[:MAX_REASON]
+
+    def note(self, account: Account, seconds: float, verdict: str, status: int | None, reason: str | None) -> None:
+        """Add an attempt that has ended, and how long it has taken."""
+        short = reason and self.clean(reason)[:MAX_REASON]
+        duration_ms = round(seconds * 1000)
+        self.attempts.append(Attempt(account.id or None, verdict, status, duration_ms, self.wait_ms, short))
+        self.wait_ms = 0
+
+    def clean(self, text: str) -> str:
+        """Return what upstream has said without the credential that it was told, and without anything like one."""
+        if self.credential is not None:
+            text = text.replace(self.credential.reveal(), MASK)
+        return masked(text)
 
     def answered(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Capture the head of the answer that the client gets, and as much of the body as is there."""
@@ -100,11 +115,14 @@ class OpenExchange:
         first, metered = self.first_byte_at, self.metered
         success = self.error is None and 200 <= self.status < 300
         usage = NOT_SAID if metered is None else metered.usage
+        model = usage.model or self.ask.model
+        if model is not None and (clean := self.clean(model)) != model:
+            model, usage = clean, msgspec.structs.replace(usage, model=clean)
         return Exchange(
             id=self.id,
             timestamp_ms=self.arrived_ms,
             method=self.inbound.method.decode("ascii", "replace"),
-            path=self.path[:MAX_PATH].decode("ascii", "backslashreplace"),
+            path=masked(self.path[:MAX_PATH].decode("ascii", "backslashreplace")),
             account_id=self.account.id or None,
             status_code=self.status,
             success=success,
@@ -112,7 +130,7 @@ class OpenExchange:
             response_time_ms=round((now - self.arrived_at) * 1000),
             first_byte_ms=None if first is None else round((first - self.arrived_at) * 1000),
             own_ms=self.own_ms,
-            model=usage.model or self.ask.model,
+            model=model,
             usage=usage,
             cost_microusd=None if metered is None else cost(usage, prices),
             output_tokens_per_second=None if metered is None else metered.output_tokens_per_second,

@@ -60,14 +60,9 @@ class Gate:
         if refusal is not None:
             return refusal
         if request.target.startswith(b"/v1/"):
-            if b"sec-fetch-site" in fields and fields[b"sec-fetch-site"] not in {b"none", b"same-origin"}:
-                return 403, "Requests from other web sites are refused"
-        elif (
-            request.target.startswith(b"/api/")
-            and request.method not in _READING
-            and not _is_json(fields.get(b"content-type", b""))
-        ):
-            return 415, "This call needs `Content-Type: application/json`"
+            return _other_site(fields)
+        if request.target.startswith(b"/api/"):
+            return _other_site(fields) or _not_json(request)
         return None
 
     def _foreign(self, request: Asking, host: bytes | None) -> Refusal | None:
@@ -95,6 +90,24 @@ class Gate:
         if len(self._known) < _KNOWN_HOSTS:
             self._known.add(host)
         return True
+
+
+def _other_site(fields: dict[bytes, bytes]) -> Refusal | None:
+    """Return why a browser that says that another site made it ask is refused."""
+    if fields.get(b"sec-fetch-site", b"none") in {b"none", b"same-origin"}:
+        return None
+    return 403, "Requests from other web sites are refused"
+
+
+def _not_json(request: Asking) -> Refusal | None:
+    """Return why a call that may change something is refused: no form on a web page can say that it is JSON."""
+    if request.method in _READING:
+        return None
+    if len(request.fields) != len(request.headers) and _count(request, b"content-type") > 1:
+        return 400, "A request needs at most one Content-Type"
+    if not _is_json(request.fields.get(b"content-type", b"")):
+        return 415, "This call needs `Content-Type: application/json`"
+    return None
 
 
 def _is_address(name: bytes) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import msgspec
 
 from ccflare.errors import InvalidCode, InvalidSetting, TokenEndpointError, TokenRefused
-from ccflare.records import Secret
+from ccflare.records import Account, Secret
 
 Mode = Literal["max", "console"]
 """What a sign-in is for: the tokens of a subscription, or an API key that is made with them."""
@@ -23,6 +23,9 @@ RANDOM_BYTES = 32
 """What a state and a verifier are made of; both are 43 characters then."""
 LONGEST_LIFE_S = 10 * 365 * 86_400
 """No token is believed to live longer."""
+
+NO_CLIENT = "refreshing tokens needs your OAuth client: set CLIENT_ID for the server"
+"""Not only for the command that signs in."""
 
 _STATE_LENGTH = 43
 _LONGEST_PASTE = 4096
@@ -83,6 +86,14 @@ class OAuthSettings(msgspec.Struct, frozen=True, kw_only=True):
             redirect_uri=settings.oauth_redirect_uri,
             scopes=" ".join(settings.oauth_scopes.split()),
         )
+
+
+def without_client(client_id: str, accounts: Iterable[Account]) -> str | None:
+    """Say that there are accounts whose tokens cannot be refreshed for want of an OAuth client."""
+    count = sum(account.kind == "oauth" for account in accounts)
+    if client_id or not count:
+        return None
+    return f"CLIENT_ID is not set: the tokens of {count} OAuth account{'s' * (count > 1)} cannot be refreshed"
 
 
 class Tokens(msgspec.Struct, frozen=True):

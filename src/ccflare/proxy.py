@@ -7,13 +7,14 @@ outcome means. Here is only the order of things: read, choose, send, weigh, deli
 import asyncio
 import logging
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from ccflare import answers, strategy
 from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
+from ccflare.delivery import Delivery, OpenAttempt
 from ccflare.errors import TransportError
 from ccflare.exchange import NOBODY, Held, OpenExchange
 from ccflare.limits import (
@@ -28,14 +29,12 @@ from ccflare.limits import (
     judge_failure,
     read_limits,
 )
-from ccflare.meter import Meter, Sightings
 from ccflare.payload import Captured
 from ccflare.pool import Ask, Pool
 from ccflare.pricing import BUNDLED
 from ccflare.providers import Provider
-from ccflare.records import Account, Attempt, Exchange, Secret, new_id, state_of
+from ccflare.records import Account, Exchange, Secret, new_id, state_of
 from ccflare.refresh import Refresher
-from ccflare.relay import Relay
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.transport import Response, Transport
@@ -43,14 +42,11 @@ from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
 
 log = logging.getLogger("ccflare.Proxy")
 strategy_log = logging.getLogger("ccflare.SessionStrategy")
-usage_log = logging.getLogger("ccflare.extractUsageInfo")
 
-MAX_REASON = 500
 TOO_LATE_S = 0.005
 """With less time than this nothing is tried any more: loop timers may fire a millisecond early."""
 CAPTURED_BYTES = 64 * 1024 * 1024
 """What may be captured of all running exchanges together; beyond it bodies are cut earlier."""
-NO_HEAD = Head([])
 
 
 class Record(Protocol):
@@ -76,17 +72,6 @@ class Parts:
     """Where tokens come from that are not good any more; None: there are only keys."""
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """One try while it lasts."""
-
-    account: Account
-    started: float
-    added: Headers = field(default_factory=list)
-    """Headers that tell the client what was not as it would have been without us."""
-    head: Head = NO_HEAD
-
-
 class Proxy:
     """Serves client requests. `settings` and `prices` may be replaced at any time, and count at once."""
 
@@ -95,6 +80,7 @@ class Proxy:
         self._pool = parts.pool
         self._provider = parts.provider
         self._monotonic = parts.clock.monotonic
+        self._delivery = Delivery(parts.pool, parts.provider, parts.clock.monotonic, self._now_ms)
         self._budget = RetryBudget()
         self._base_urls: dict[str, BaseUrl] = {}
         self._bodies = ByteBudget(settings.body_buffers_bytes)
@@ -115,7 +101,9 @@ class Proxy:
                 await self._run(x)
             else:
                 x.fail("too many requests at once")
-                self._answer(x, 503, answers.error("overloaded_error", "ccflare serves too many requests at once"))
+                self._delivery.own(
+                    x, 503, answers.error("overloaded_error", "ccflare serves too many requests at once")
+                )
         except asyncio.CancelledError:
             x.fail("client disconnected" if inbound.gone else "ccflare was stopped")
             x.status = 499 if inbound.gone else x.status or 503
@@ -132,7 +120,7 @@ class Proxy:
         if not self._provider.can_serve(x.path):
             message = f"Provider cannot handle path: {x.path.decode('ascii', 'backslashreplace')}"
             x.fail(message)
-            self._answer(x, 400, answers.error("invalid_request_error", message))
+            self._delivery.own(x, 400, answers.error("invalid_request_error", message))
             return
         body = await self._read(x)
         seen = strategy.peek(x.path, x.inbound.headers, body)
@@ -189,12 +177,18 @@ class Proxy:
         return False
 
     def _next(self, x: OpenExchange) -> Account | None:
+        """Return the first candidate that was not tried; those without a token, and without hope for one, come last."""
+        last: Account | None = None
         for account in self._pool.candidates(x.ask, self._now_ms()):
-            if account.id not in x.tried:
-                if strategy_log.isEnabledFor(logging.DEBUG):
-                    self._explain(x, account)
-                return account
-        return None
+            if account.id in x.tried:
+                continue
+            if account.kind == "oauth" and self._is_hopeless(account):
+                last = last or account
+                continue
+            if strategy_log.isEnabledFor(logging.DEBUG):
+                self._explain(x, account)
+            return account
+        return last
 
     def _explain(self, x: OpenExchange, account: Account) -> None:
         """Log why an account is tried: its session's, or the first in order."""
@@ -262,6 +256,10 @@ class Proxy:
         finally:
             x.upstream_s += self._monotonic() - began
 
+    def _is_hopeless(self, account: Account) -> bool:
+        refresher = self._parts.refresher
+        return refresher is not None and refresher.is_hopeless(account)
+
     def _without_token(self, account: Account) -> Verdict:
         """Say why there is nothing to send for an account."""
         refresher = self._parts.refresher
@@ -273,7 +271,7 @@ class Proxy:
 
     async def _attempt(self, x: OpenExchange, account: Account) -> Verdict | None:
         """Send the request once. None when the answer was delivered, else what to do about it."""
-        attempt = _Attempt(account, self._monotonic())
+        attempt = OpenAttempt(account, self._monotonic())
         secret = self._parts.keyring.secret(account, self._now_ms()) or await self._fresh(x, account)
         if secret is None:
             return self._failed(x, attempt, self._without_token(account))
@@ -296,7 +294,7 @@ class Proxy:
         finally:
             response.discard()
 
-    async def _open(self, x: OpenExchange, attempt: _Attempt, headers: Headers) -> Response:
+    async def _open(self, x: OpenExchange, attempt: OpenAttempt, headers: Headers) -> Response:
         """Send the request and wait for the head of the answer."""
         url = attempt.account.base_url or self.settings.upstream_url
         base = self._base_urls.get(url)
@@ -319,7 +317,7 @@ class Proxy:
         finally:
             x.upstream_s += self._monotonic() - started
 
-    async def _weigh(self, x: OpenExchange, attempt: _Attempt, response: Response) -> Verdict | None:
+    async def _weigh(self, x: OpenExchange, attempt: OpenAttempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
         status, told = response.status, NOT_AN_ERROR
         attempt.head = head = Head(response.headers)
@@ -347,11 +345,11 @@ class Proxy:
                 _say(self._pool.apply(attempt.account.id, verdict.effect, x.ask, now_ms))
             if status >= 400:
                 x.fail(f"{told.error_type or status}: {told.message or ''}".rstrip(": "))
-        await self._deliver(x, attempt, response, beginning)
+        await self._delivery.relay(x, attempt, response, beginning)
         return None
 
     def _outcome(
-        self, x: OpenExchange, attempt: _Attempt, response: Response, told: FirstEvent, now_ms: int
+        self, x: OpenExchange, attempt: OpenAttempt, response: Response, told: FirstEvent, now_ms: int
     ) -> Outcome:
         """Put together what is known of an answer, and have the pool take note of its limits."""
         reading = read_limits(response.headers, now_ms)
@@ -387,7 +385,7 @@ class Proxy:
             x.upstream_s += self._monotonic() - began
 
     async def _hold(
-        self, x: OpenExchange, attempt: _Attempt, response: Response, beginning: bytes, judged: int
+        self, x: OpenExchange, attempt: OpenAttempt, response: Response, beginning: bytes, judged: int
     ) -> None:
         """Keep a refused answer, if it is short: it is delivered when nothing better comes."""
         began = self._monotonic()
@@ -405,7 +403,7 @@ class Proxy:
             x.held = Held(judged, response.status, response.reason, headers, body, attempt.account)
 
     def _failed(
-        self, x: OpenExchange, attempt: _Attempt, verdict: Verdict, status: int | None = None, detail: str = ""
+        self, x: OpenExchange, attempt: OpenAttempt, verdict: Verdict, status: int | None = None, detail: str = ""
     ) -> Verdict:
         """Note an attempt whose outcome is not delivered, with its effect on the account."""
         account = attempt.account
@@ -418,91 +416,12 @@ class Proxy:
         return verdict
 
     def _note(
-        self, x: OpenExchange, attempt: _Attempt, verdict: str, status: int | None = None, reason: str | None = None
+        self, x: OpenExchange, attempt: OpenAttempt, verdict: str, status: int | None = None, reason: str | None = None
     ) -> None:
         """Add an attempt that has ended to the exchange."""
-        duration_ms = round((self._monotonic() - attempt.started) * 1000)
-        short = reason and reason[:MAX_REASON]
-        x.attempts.append(Attempt(attempt.account.id or None, verdict, status, duration_ms, x.wait_ms, short))
-        x.wait_ms = 0
+        x.note(attempt.account, self._monotonic() - attempt.started, verdict, status, reason)
 
-    # The answer.
-
-    async def _deliver(self, x: OpenExchange, attempt: _Attempt, response: Response, beginning: bytes) -> None:
-        """Relay an answer to the client until its end, however that comes."""
-        inbound, monotonic = x.inbound, self._monotonic
-        x.account, x.status = attempt.account, response.status
-        if x.repeatable:  # it will not be sent again
-            x.body = b""
-            inbound.release_body()
-        if response.status < 300:
-            _say(self._pool.served(x.ask, attempt.account.id, self._now_ms()))
-        headers = attempt.head.end_to_end + attempt.added
-        headers.append(self._timing(x))
-        inbound.start(response.status, response.reason, headers, response.content_length)
-        inbound.on_drain(response.resume)
-        meter = self._meter(x, response.status, attempt.head.coding)
-        x.answered(response.status, headers)
-        relay = Relay(inbound, monotonic, meter, None if x.captured is None else x.captured.response)
-        verdict, reason = "cancelled", None
-        try:
-            if beginning:
-                relay.write(beginning)
-            await response.relay(relay)
-            inbound.finish()
-            verdict = "deliver"
-        except TransportError as error:
-            verdict, reason = "broken", str(error)
-            x.fail("truncated stream" if x.streamed else f"truncated answer: {error}")
-            inbound.abort(reset=error.reset)
-        finally:
-            x.first_byte_at, x.response_bytes = relay.first_byte_at, relay.bytes_sent
-            self._note(x, attempt, verdict, response.status, reason)
-            if meter is not None:
-                self._read_meter(x, meter, complete=verdict == "deliver")
-            if response.status < 300:
-                self._forget_deleted(x)
-
-    def _meter(self, x: OpenExchange, status: int, coding: bytes | None) -> Meter | Sightings | None:
-        """Return what reads an answer on the side: its usage, or just the ids of objects that it shows."""
-        if status >= 300:
-            return None
-        find = self._provider.object_finder(x.inbound.method, x.path)
-        if self._provider.feeds_usage(x.path):
-            return Meter(streamed=x.streamed, coding=coding, find=find)
-        return None if find is None or x.streamed else Sightings(find, coding)
-
-    def _forget_deleted(self, x: OpenExchange) -> None:
-        deleted = self._provider.object_deleted(x.inbound.method, x.path)
-        if deleted is not None:
-            self._pool.owners.forget(deleted)
-
-    def _read_meter(self, x: OpenExchange, meter: Meter | Sightings, *, complete: bool) -> None:
-        if isinstance(meter, Sightings):
-            self._note_objects(x, meter.end())
-            return
-        x.metered = told = meter.end(complete=complete)
-        self._note_objects(x, told.objects)
-        if complete and told.failure is not None:
-            x.fail(told.failure)
-        if told.problem is not None:
-            usage_log.warning("Usage of %s could not be read whole: %s", x.id, told.problem)
-
-    def _note_objects(self, x: OpenExchange, objects: tuple[str, ...]) -> None:
-        """Note who showed these objects: they are that account's."""
-        if objects and x.account is not NOBODY:
-            self._pool.owners.note(x.account.id, objects, self._now_ms())
-
-    def _answer(self, x: OpenExchange, status: int, body: bytes, headers: Headers | None = None) -> None:
-        """Give an answer of our own."""
-        x.status, x.response_bytes, x.first_byte_at = status, len(body), self._monotonic()
-        all_headers = [*(headers or ()), self._timing(x)]
-        x.answered(status, answers.HEADERS + all_headers, body)
-        answers.send(x.inbound, status, body, all_headers)
-
-    def _timing(self, x: OpenExchange) -> tuple[bytes, bytes]:
-        """Return the header that tells how much of the time so far was ours."""
-        return b"server-timing", b"ccflare;dur=%.2f" % x.take_time(self._monotonic())
+    # The end of the loop.
 
     async def _exhausted(self, x: OpenExchange) -> None:
         """Answer an exchange that no account could serve."""
@@ -514,7 +433,7 @@ class Proxy:
                 log.warning("Account %s owns what was asked for and cannot be used", blocked.owner.name)
                 message = answers.owner_unusable(state_of(blocked.owner, now_ms))
                 x.fail(message)
-                self._answer(x, 503, answers.error("api_error", message), [(b"x-should-retry", b"false")])
+                self._delivery.own(x, 503, answers.error("api_error", message), [(b"x-should-retry", b"false")])
                 return
             if blocked.owner is None:
                 waiting_helps = waiting_helps and not self._provider.has_own_credential(x.inbound.headers)
@@ -522,48 +441,37 @@ class Proxy:
                 await self._forward_unauthenticated(x)
                 return
         if held is not None and held.judged >= 500:
-            self._deliver_held(x, held)
+            self._delivery.held(x, held)
         elif x.limited or not x.attempts:
-            x.fail("every account is rate limited")
+            x.fail("every account is rate limited" if blocked.owner is None else "the owner is rate limited")
             wait_s = -(-max(0, (blocked.recovery_ms or 0) - now_ms) // 1000)
             status, headers, body = self._provider.pool_limited_answer(
                 wait_s, blocked.recovery_ms, blocked.unified, owned=blocked.owner is not None
             )
-            self._answer(x, status, body, headers)
+            self._delivery.own(x, status, body, headers)
         elif held is not None:
-            self._deliver_held(x, held)
+            self._delivery.held(x, held)
         else:
             last = x.attempts[-1].reason or "no answer"
             x.fail(f"{answers.ALL_FAILED}: {last}")
-            self._answer(x, 503, answers.all_failed(len(x.attempts), last))
-
-    def _deliver_held(self, x: OpenExchange, held: Held) -> None:
-        """Deliver the last refused answer as upstream gave it."""
-        x.account, x.status, x.response_bytes = held.account, held.status, len(held.body)
-        x.fail(x.attempts[-1].reason or f"status {held.judged}")
-        x.first_byte_at = self._monotonic()
-        headers = [*held.headers, self._timing(x)]
-        x.answered(held.status, headers, held.body)
-        x.inbound.start(held.status, held.reason, headers, len(held.body))
-        x.inbound.write(held.body)
-        x.inbound.finish()
+            self._delivery.own(x, 503, answers.all_failed(len(x.attempts), last))
 
     async def _forward_unauthenticated(self, x: OpenExchange) -> None:
         """Send the request with the client's own credential, because no account can be used."""
         log.warning("No active accounts available - forwarding request without authentication")
-        attempt = _Attempt(NOBODY, self._monotonic(), [(b"x-ccflare-account", b"none")])
+        attempt = OpenAttempt(NOBODY, self._monotonic(), [(b"x-ccflare-account", b"none")])
         try:
             response = await self._open(x, attempt, self._provider.anonymous_headers(x.inbound.headers))
         except TransportError as error:
             log.error("%s: %s", answers.UNAUTHENTICATED_FAILED, error)
             x.fail(f"{answers.UNAUTHENTICATED_FAILED}: {error}")
             self._note(x, attempt, "next", None, str(error))
-            self._answer(x, 502, answers.unauthenticated_failed(str(error)))
+            self._delivery.own(x, 502, answers.unauthenticated_failed(str(error)))
             return
         try:
             attempt.head = Head(response.headers)
             x.streamed = attempt.head.streamed
-            await self._deliver(x, attempt, response, b"")
+            await self._delivery.relay(x, attempt, response, b"")
         finally:
             response.discard()
 

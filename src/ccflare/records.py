@@ -140,6 +140,14 @@ _OUTCOMES_BY_STATUS: dict[int, Outcome] = {429: "rate_limited", 499: "disconnect
 _OUTCOMES_BY_CLASS: dict[int, Outcome] = {2: "interrupted", 4: "client_error", 5: "server_error"}
 
 
+def token_trouble(account: Account, now_ms: int) -> str | None:
+    """Say what keeps an OAuth account from serving although its state is `active`: no good token, no new one."""
+    ended = account.kind == "oauth" and account.expires_at_ms is not None and account.expires_at_ms <= now_ms
+    if not ended or (account.refresh_failed_at_ms or 0) <= (account.last_refresh_at_ms or 0):
+        return None
+    return f"its token has ended and cannot be refreshed: {account.refresh_error or 'no reason is known'}"
+
+
 class Binding(msgspec.Struct, frozen=True):
     """A session's account. `key` is a hash: what a client sent as its id is not kept."""
 

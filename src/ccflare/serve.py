@@ -18,6 +18,7 @@ from ccflare.clock import Clock, SystemClock
 from ccflare.errors import AddressInUse, OperatorError
 from ccflare.feed import GAP
 from ccflare.ingress import IngressSettings
+from ccflare.oauth import without_client
 from ccflare.pricing import PriceTable
 from ccflare.settings import Loaded, Settings
 from ccflare.store import Store, open_store
@@ -151,6 +152,8 @@ async def _serve(
         app.apply(fresh.settings)
         log_writer.set_level(fresh.settings.log_level, debug=fresh.settings.debug)
 
+    in_force = upkeep.SettingsInForce(loaded, apply)
+    app.configuration.take_over = in_force.take_over
     unfollow = _follow_log(app, log_writer, loop)
     app.journal.start()
     ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop)
@@ -161,7 +164,7 @@ async def _serve(
     chores = [
         asyncio.create_task(_chore(begin))
         for begin in (
-            lambda: upkeep.watch_settings(loaded, flags, clock, apply),
+            lambda: upkeep.watch_settings(in_force, flags, clock),
             lambda: upkeep.save_changes(lambda: _save(app, clock), clock),
             lambda: _renew_prices(app, clock),
             app.refresher.keep_fresh,
@@ -210,7 +213,7 @@ def _renew_prices(app: App, clock: Clock) -> Coroutine[None, None, None]:
         app.proxy.prices = table
 
     rng = random.Random()  # noqa: S311  # spreads what several servers do; nothing secret comes of it
-    parts = renewal.Parts(app.transport, clock, rng, app.desks[0])
+    parts = renewal.Parts(app.transport, clock, rng, app.desks.changes)
     return renewal.renew_prices(parts, lambda: app.proxy.settings, use)
 
 
@@ -226,7 +229,10 @@ async def _chore(begin: Callable[[], Coroutine[None, None, None]]) -> None:
 
 def _remember(app: App, store: Store, now_ms: int) -> None:
     """Begin with what an earlier run has left: accounts, their limits, sessions."""
-    app.load(store.accounts(), store.credentials())
+    accounts = store.accounts()
+    app.load(accounts, store.credentials())
+    if trouble := without_client(app.proxy.settings.client_id, accounts):
+        log.warning("%s", trouble)
     app.pool.restore(store.bindings(bound_since_ms=now_ms - app.pool.session_ms), now_ms)
     app.pool.restore_windows(store.windows.all().values(), now_ms)
     app.pool.restore_owners(store.owners.load(OBJECTS_KNOWN))
@@ -268,6 +274,8 @@ async def _stop(
         connection.shutdown()
     if ingress.tasks:
         log.info("Stopping: %d requests are still running", len(ingress.tasks))
+    app.desks.quick.stop()
+    app.desks.slow.stop()
     gentle = asyncio.ensure_future(_finished(ingress))
     at_once = asyncio.ensure_future(stop.second.wait())
     await asyncio.wait((gentle, at_once), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
@@ -279,7 +287,7 @@ async def _stop(
     for task in running:
         task.cancel()
     await asyncio.gather(gentle, at_once, *running, return_exceptions=True)
-    await app.refresher.close(TOKENS_S)
+    await asyncio.gather(app.refresher.close(TOKENS_S), app.sign_in.close(TOKENS_S))
     await app.transport.aclose()
 
 

@@ -1,9 +1,11 @@
 """Signing in with OAuth: a person allows it in a browser and brings back a code, and an account comes of it.
 
 A sign-in is begun (`init`), waits in the store for ten minutes at most, and is completed once. What is wrong
-with the pasted text is found before anything is sent; from then on the sign-in is spent, whatever comes of it.
+with the pasted text is found before anything is sent; from then on the sign-in is spent, whatever comes of it. So
+what has begun to spend it runs to its end, also when whoever asked has gone: a code works once.
 """
 
+import asyncio
 import hmac
 import logging
 import random
@@ -102,6 +104,15 @@ class SignIn:
         self._settings_of = settings_of
         self._clock = clock
         self._random_bytes = random_bytes
+        self._running: set[asyncio.Task[Account]] = set()
+
+    async def close(self, within_s: float) -> None:
+        """Let the sign-ins that are being completed come to the disk; what takes longer is given up."""
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def init(self, wanted: NewAccount) -> Begun:
         """Begin to add an account. Raises RequestError for a bad name or address, Conflict for a taken name."""
@@ -128,19 +139,29 @@ class SignIn:
 
         `flow_id` None: the state alone says which sign-in it belongs to. Raises InvalidCode while nothing was
         sent and the right code may still be given; NotFound when no sign-in waits for this code, or the account
-        has gone; Conflict when the name was taken meanwhile; TokenRefused and TokenEndpointError.
+        has gone; Conflict when the name was taken meanwhile; TokenRefused and TokenEndpointError. A caller that is
+        cancelled does not end what has begun.
         """
         given = read_code(pasted)
         state_hash = hash_of(given.state)
         if flow_id is not None and not _same(flow_id, state_hash):
             raise InvalidCode("this code belongs to another sign-in; paste the code that the newest address gave")
         self._settings_of()
+        task = asyncio.create_task(self._completed(given, state_hash))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def _completed(self, given: PastedCode, state_hash: str) -> Account:
         flow = await self._ask(lambda store: _taken(store, state_hash, self._now_ms()))
         try:
             account, credentials = await self._proven(flow, given)
             kept = await self._kept(account, credentials, new=flow.account_id is None)
         except CcflareError as error:
             log.warning("Account %s was not signed in to: %s", flow.name, error)
+            raise
+        except Exception:
+            log.exception("Account %s was not signed in to", flow.name)  # there may be nobody else to be told
             raise
         log.info("Account %s was signed in to", flow.name)
         return kept

@@ -9,9 +9,18 @@ from collections.abc import Callable
 from ccflare import __version__
 from ccflare.clock import Clock
 from ccflare.coding import decoder
-from ccflare.errors import TokenEndpointError
+from ccflare.errors import InvalidSetting, TokenEndpointError
 from ccflare.limits import read_limits
-from ccflare.oauth import OAuthSettings, Tokens, exchange_body, read_api_key, read_tokens, refresh_body, refusal
+from ccflare.oauth import (
+    NO_CLIENT,
+    OAuthSettings,
+    Tokens,
+    exchange_body,
+    read_api_key,
+    read_tokens,
+    refresh_body,
+    refusal,
+)
 from ccflare.providers.anthropic import Anthropic
 from ccflare.records import Secret
 from ccflare.transport import Response, Transport
@@ -46,7 +55,10 @@ class TokenEndpoint:
 
     async def refresh(self, refresh_token: Secret) -> Tokens:
         """Return new tokens for a refresh token. TokenRefused with `invalid_grant`: it is dead."""
-        settings = self._settings_of()
+        try:
+            settings = self._settings_of()
+        except InvalidSetting:
+            raise InvalidSetting(NO_CLIENT) from None
         answer = await self._post(settings.token_url, [], refresh_body(settings, refresh_token), (refresh_token,))
         return read_tokens(answer, self._now_ms())
 
@@ -62,7 +74,10 @@ class TokenEndpoint:
         """Return the body of a 200."""
         where = BaseUrl.parse(url)
         request = OutgoingRequest(b"POST", where.prefix or b"/", [*_COMMON, *headers], body, len(body))
-        response = await self._transport.open(where.origin, request, first_byte_s=WITHIN_S, exchange_s=WITHIN_S)
+        # A code and a refresh token work once: what may have arrived must not be sent again.
+        response = await self._transport.open(
+            where.origin, request, first_byte_s=WITHIN_S, exchange_s=WITHIN_S, once=True
+        )
         try:
             answer = await _whole(response)
         finally:

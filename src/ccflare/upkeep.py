@@ -15,15 +15,32 @@ SETTINGS_EVERY_S = 1.0
 CHANGES_EVERY_S = 0.1
 
 
-async def watch_settings(
-    loaded: Loaded, flags: Mapping[str, object], clock: Clock, apply: Callable[[Loaded], None]
-) -> None:
-    """Take over edits of the settings file within a second; say what needs a restart."""
-    current = loaded
-    seen = loaded.stamp
+class SettingsInForce:
+    """What a running server goes by: the settings it was started with, and what it has taken over since."""
+
+    def __init__(self, started: Loaded, apply: Callable[[Loaded], None]) -> None:
+        self.started = started
+        self.current = started
+        self._apply = apply
+
+    def take_over(self, fresh: Loaded) -> None:
+        """Apply what differs and can be applied now; say what needs a restart."""
+        names = changed(self.current.settings, fresh.settings)
+        self.current = fresh
+        if names.live:
+            self._apply(fresh)
+            log.info("Settings changed: %s", ", ".join(names.live))
+        waiting = changed(self.started.settings, fresh.settings).restart
+        if names.restart and waiting:
+            log.warning("Settings that apply at the next start: %s", ", ".join(waiting))
+
+
+async def watch_settings(in_force: SettingsInForce, flags: Mapping[str, object], clock: Clock) -> None:
+    """Take over edits of the settings file within a second."""
+    seen = in_force.current.stamp
     while True:
         await clock.sleep(SETTINGS_EVERY_S)
-        found = await asyncio.to_thread(stamp, current.path)
+        found = await asyncio.to_thread(stamp, in_force.started.path)
         if found == seen:
             continue
         seen = found
@@ -36,18 +53,7 @@ async def watch_settings(
             log.warning("%s", problem)
         if fresh.broken:
             continue
-        current = _take_over(loaded, current, fresh, apply)
-
-
-def _take_over(started: Loaded, current: Loaded, fresh: Loaded, apply: Callable[[Loaded], None]) -> Loaded:
-    names = changed(current.settings, fresh.settings)
-    if names.live:
-        apply(fresh)
-        log.info("Settings changed: %s", ", ".join(names.live))
-    waiting = changed(started.settings, fresh.settings).restart
-    if names.restart and waiting:
-        log.warning("Settings that apply at the next start: %s", ", ".join(waiting))
-    return fresh
+        in_force.take_over(fresh)
 
 
 async def save_changes(save: Callable[[], None], clock: Clock) -> None:

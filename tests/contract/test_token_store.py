@@ -10,7 +10,7 @@ import pytest
 
 from ccflare.errors import Conflict, KeyMismatch, NotFound, StoreBusy
 from ccflare.records import Account, Credentials, Grant, Secret
-from ccflare.store import Store, open_store
+from ccflare.store import Batch, Store, open_store
 from ccflare.store.tokens import Lease
 from ccflare.vault import Keys
 
@@ -125,14 +125,18 @@ def test_a_rotated_pair_replaces_the_one_that_was_used(reopen: Open) -> None:
     """The new pair, its end and the time are there for everybody, what was wrong is forgotten, the lease is free."""
     store = reopen()
     fill(store)
+    refused = Account(id="o", name="o", kind="oauth", created_at_ms=1, auth_failed_reason="401")
+    store.write(Batch(accounts=[refused]))
     store.tokens.take_lease(lease("a", 0), 0)
     store.tokens.expire(lease("a", 0), OLD, "no good", 3)
+    assert [account.auth_failed_reason for account in store.accounts()] == ["401", None]
     store.tokens.take_lease(lease("a", 0), 0)
     assert store.tokens.rotate(lease("a", 0), OLD, pair("at2", NEW), 7)
     other = reopen()
     assert other.tokens.read("o") == pair("at2", NEW)
     account = other.accounts()[0]
-    assert (account.expires_at_ms, account.last_refresh_at_ms, account.expired_reason) == (90_000, 7, None)
+    assert (account.expires_at_ms, account.last_refresh_at_ms) == (90_000, 7)
+    assert (account.expired_reason, account.auth_failed_reason) == (None, None)
     assert other.tokens.take_lease(lease("b", 0), 0)
 
 
@@ -209,6 +213,31 @@ def test_long_tokens_leave_nothing_behind_either(path: Path, reopen: Open) -> No
     store.close()
     assert b"sk-ant-ort01-" in bytes_on_disk(path)
     reopen("open-sesame").unlock()
+    assert b"sk-ant-" not in bytes_on_disk(path)
+    assert b"xxxxxxxx" not in bytes_on_disk(path)
+
+
+def test_pages_that_cannot_be_given_back_at_once_are_empty(path: Path, reopen: Open) -> None:
+    """Somebody takes the database between sealing and tidying up: no free page has what was there before."""
+    store = reopen()
+    fill(store)
+    longer = Secret("sk-ant-ort01-" + "x" * 9_000)
+    store.tokens.rotate(lease("a", 0), OLD, pair("sk-ant-oat01-" + "y" * 9_000, longer), 7)
+    sealed = reopen("open-sesame")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+
+        def interfere(statement: str) -> None:
+            if "incremental_vacuum" in statement and not other.in_transaction:
+                other.execute("BEGIN IMMEDIATE")
+
+        sealed.tokens._db.connection.set_trace_callback(interfere)
+        sealed.unlock()
+        sealed.tokens._db.connection.set_trace_callback(None)
+        assert other.in_transaction
+        other.execute("ROLLBACK")
+        free = other.execute("PRAGMA freelist_count").fetchone()[0]
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert free > 0
     assert b"sk-ant-" not in bytes_on_disk(path)
     assert b"xxxxxxxx" not in bytes_on_disk(path)
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from api_kit import ACCESS, KEY, NOW_MS, OAUTH, REFRESH, Api, add_oauth, running
+from ccflare.api.instants import iso
 from ccflare.limits import RefuseCredential
 from ccflare.pool import Ask
 from ccflare.records import Account, Credentials, Secret
+from ccflare.store.tokens import Lease
 
 
 @pytest.fixture
@@ -40,6 +42,14 @@ async def test_scripts_find_the_rate_limit_where_they_look(api: Api) -> None:
     assert account["rate_limit_status"] == "allowed_warning"
     assert account["rate_limit_reset"] == "2026-09-21T14:14:20.000Z"
     assert account["expires_at"] == "2026-09-21T15:13:20.000Z"
+
+
+async def test_a_refresh_that_failed_is_shown_with_its_time(api: Api) -> None:
+    """When, and why."""
+    await add_oauth(api)
+    await api.store(lambda store: store.tokens.fail(Lease(OAUTH.id, "h", 0), "down", NOW_MS))
+    [account] = (await api.get("/api/accounts")).json()
+    assert (account["refresh_failed_at"], account["refresh_error"]) == (iso(NOW_MS), "down")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """The API of a real server, over real sockets: the calls that users' scripts make, and who is let in."""
 
+import contextlib
 import json
+import re
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -181,6 +184,16 @@ def test_a_stream_tells_of_a_request_when_it_ends(server: Server) -> None:
         assert b"id: " in heard
 
 
+def test_a_request_that_a_stream_tells_of_is_in_the_history(server: Server) -> None:
+    """Whoever asks for a request as soon as it is heard of gets it."""
+    for _ in range(5):
+        with stream(server, "/api/requests/stream") as until:
+            assert ask(server.port).status == 200
+            heard = until(b'"response_bytes":')
+        [name] = re.findall(rb'data: {"id":"([^"]+)"', heard)
+        assert get(server, f"/api/requests/{name.decode()}")["request"]["id"] == name.decode()
+
+
 def test_a_stream_tells_of_what_is_logged(server: Server) -> None:
     """The log's stream has the line of a request."""
     with stream(server, "/api/logs/stream?text=Request+completed") as until:
@@ -195,3 +208,48 @@ def test_open_streams_do_not_hold_a_stop_up(tmp_path: Path) -> None:
         assert stopping.stop() == 0
         assert time.monotonic() - begun < 5
         assert until(b"0\r\n\r\n").endswith(b"\r\n0\r\n\r\n")
+
+
+def test_questions_that_take_long_do_not_hold_a_stop_up(upstream: Upstream, tmp_path: Path) -> None:
+    """Asked to stop, a server interrupts what people are being answered, tells them so, and ends at once."""
+    home = Home(tmp_path)
+    home.add_accounts(upstream, "one")
+    with running(home) as stopping, contextlib.ExitStack() as stack:
+        assert ask(stopping.port).status == 200
+        home.rows_when(1)
+        _make_the_days_endless(home)
+        asked = [stack.enter_context(rawhttp.Connection(stopping.port)) for _ in range(3)]
+        for connection, period in zip(asked, ("90d", "365d", "90d&mode=cumulative"), strict=True):
+            connection.send(rawhttp.request_bytes("GET", f"/api/analytics?range={period}", []))
+        time.sleep(0.3)  # there is no sign that a question is being answered
+        begun = time.monotonic()
+        assert stopping.stop() == 0
+        assert time.monotonic() - begun < 4
+        answers = [connection.answer() for connection in asked]
+        assert [(each.status, json.loads(each.body)["error"]) for each in answers] == [
+            (503, "the server is stopping")
+        ] * 3
+
+
+def _make_the_days_endless(home: Home) -> None:
+    """Put a query that never ends in the place of the sums of days."""
+    with contextlib.closing(sqlite3.connect(home.database, timeout=5)) as connection:
+        connection.executescript("""
+            ALTER TABLE rollup_day RENAME TO saved_days;
+            CREATE VIEW rollup_day AS SELECT rollup_new.* FROM rollup_new, (
+                WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n
+            );
+        """)
+
+
+def test_a_changed_setting_is_in_force_at_once(server: Server) -> None:
+    """The very next request is logged, or not, by what was just set."""
+    begun = server.log_text().count("Request completed")
+    for _ in range(3):
+        assert send(server, "PATCH", "/api/config", {"log_level": "ERROR"})[0] == 200
+        assert ask(server.port).status == 200
+        assert send(server, "PATCH", "/api/config", {"log_level": "INFO"})[0] == 200
+        assert ask(server.port).status == 200
+    eventually(lambda: server.log_text().count("Request completed") >= begun + 3)
+    assert send(server, "PATCH", "/api/config", {"log_level": None})[0] == 200
+    assert server.log_text().count("Request completed") == begun + 3

@@ -1,8 +1,11 @@
 """The history by HTTP: pages, filters, one request whole, and what a clear leaves."""
 
+import asyncio
 import gzip
+import sqlite3
+import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,12 @@ import pytest
 
 from api_kit import NOW_MS, OAUTH, Api, add_oauth, exchange, running
 from ccflare.api.bodies import SHOWN_BYTES, body_view
+from ccflare.errors import StoreBusy, StoreError
 from ccflare.payload import Content
 from ccflare.records import Attempt
 from ccflare.store import Batch
+from ccflare.store.payloads import Payloads
+from ccflare.store.sqlite import SqliteStore
 from ccflare.usage import Usage
 
 
@@ -154,7 +160,28 @@ async def test_one_request_tells_of_its_attempts(api: Api) -> None:
     assert found["request"]["failover_attempts"] == 1
     assert [attempt["account"] for attempt in found["attempts"]] == [OAUTH.name, None]
     assert (found["attempts"][0]["reason"], found["attempts"][1]["wait_ms"]) == ("limited", 5)
-    assert found["payload"] is None
+    assert (found["payload"], found["payload_damaged"]) == (None, False)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_damaged_payload_takes_nothing_else_with_it(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, busy: bool
+) -> None:
+    """The request is shown without it and says so, in the log once; a locked database is still a 503."""
+
+    def fail(*_: object) -> None:
+        raise (StoreBusy if busy else StoreError)("a stored payload is damaged: what it continues is not there")
+
+    monkeypatch.setattr(Payloads, "read", fail)
+    await write(api, exchange(1))
+    for _ in range(3):
+        answer = await api.get("/api/requests/x000001")
+        if busy:
+            assert answer.status_code == 503
+        else:
+            found = answer.json()
+            assert (found["request"]["id"], found["payload"], found["payload_damaged"]) == ("x000001", None, True)
+    assert caplog.text.count("The payload of request x000001 cannot be shown") == (0 if busy else 1)
 
 
 async def test_unknown_requests_are_not_found(api: Api) -> None:
@@ -212,3 +239,45 @@ def test_what_cannot_be_decoded_is_shown_as_it_is(coding: str) -> None:
     """A coding that is wrong or not known leaves the bytes alone."""
     view = shown(b"plain", coding)
     assert (view.content, view.decoded) == ("plain", None)
+
+
+# The writer.
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "word"),
+    [
+        (sqlite3.SQLITE_BUSY, StoreBusy, "locked"),
+        (sqlite3.SQLITE_FULL, StoreBusy, "disk full"),
+        (sqlite3.SQLITE_IOERR, StoreError, "unavailable"),
+    ],
+)
+async def test_health_says_that_requests_cannot_be_written_and_why(
+    api: Api, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StoreError], word: str
+) -> None:
+    """How many wait, for how long and why in a word; nothing of the machine's paths. Afterwards all is well."""
+    write_really = SqliteStore.write
+
+    def fail(_store: SqliteStore, _batch: Batch) -> None:
+        cause = sqlite3.OperationalError("no")
+        cause.sqlite_errorcode = code
+        raise kind(f"no ({api.directory}/x.db)") from cause
+
+    monkeypatch.setattr(SqliteStore, "write", fail)
+    for number in range(3):
+        api.app.journal.put(exchange(number))
+    found = await _writer_when(api, lambda writer: writer["failing_s"] > 0)
+    assert (found["queued"], found["error"], found["lost"], found["payloads_dropped"]) == (3, word, 0, 0)
+    assert str(api.directory) not in (await api.get("/health")).text
+    monkeypatch.setattr(SqliteStore, "write", write_really)
+    found = await _writer_when(api, lambda writer: writer["queued"] == 0 and writer["error"] is None)
+    assert found["failing_s"] == 0
+
+
+async def _writer_when(api: Api, so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return what health says of the writer once it is so."""
+    deadline = time.monotonic() + 8
+    while not so(found := (await api.get("/health")).json()["writer"]):
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.01)
+    return dict(found)

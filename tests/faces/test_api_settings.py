@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api_kit import Api, running
-from ccflare.settings import TABLE
+from ccflare.settings import TABLE, Settings
 
 
 @pytest.fixture
@@ -159,3 +159,19 @@ async def test_the_key_that_seals_credentials_is_neither_shown_nor_taken(
     refused = await api.send("PATCH", "/api/config", {"secret_key": "another-long-key"})
     assert refused.status_code == 400
     assert "secret_key" not in said(api)
+
+
+async def test_a_change_is_in_force_when_the_answer_comes(api: Api) -> None:
+    """What applies live counts for whatever is asked next; nothing has to look at the file first."""
+    assert (await api.send("PATCH", "/api/config", {"retry_attempts": 7, "session_duration_ms": 60_000})).is_success
+    assert api.app.proxy.settings.retry_attempts == 7
+    assert api.app.pool.session_ms == 60_000
+    assert (await api.send("PATCH", "/api/config", {"retry_attempts": None})).is_success
+    assert api.app.proxy.settings.retry_attempts == Settings().retry_attempts
+
+
+async def test_a_refused_change_is_not_in_force(api: Api) -> None:
+    """What could not be written is not applied either."""
+    (api.directory / "ccflare.json").write_text("{broken")
+    assert (await api.send("PATCH", "/api/config", {"retry_attempts": 7})).status_code == 409
+    assert api.app.proxy.settings.retry_attempts == Settings().retry_attempts

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -12,9 +13,11 @@ import pytest
 
 from api_kit import OAUTH, Api, add_oauth, exchange, running
 from ccflare import analytics
+from ccflare.api.shared import Shared
 from ccflare.errors import StoreBusy
 from ccflare.records import Exchange
-from ccflare.store import Batch
+from ccflare.store import Batch, Store
+from ccflare.store.sqlite import SqliteStore
 
 
 @pytest.fixture
@@ -128,3 +131,128 @@ async def test_a_long_question_holds_no_short_one_up(api: Api, monkeypatch: pyte
     assert not long.done()
     release.set()
     assert (await long).status_code == 200
+
+
+async def test_equal_questions_at_the_same_moment_are_answered_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks the same shares one answer, also when the first to ask leaves; another question is its own."""
+    release, asked = threading.Event(), []
+    real = analytics.analyse
+
+    def slow(store: Store, question: analytics.Question, now_ms: int) -> object:
+        asked.append(question.range)
+        assert release.wait(10)
+        return real(store, question, now_ms)
+
+    monkeypatch.setattr(analytics, "analyse", slow)
+    same = [asyncio.create_task(api.get("/api/analytics?range=7d")) for _ in range(6)]
+    other = asyncio.create_task(api.get("/api/analytics?range=1h"))
+    await asyncio.sleep(0.1)
+    same[0].cancel()
+    await asyncio.sleep(0.05)
+    release.set()
+    answers = await asyncio.gather(*same[1:], other)
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert sorted(asked) == ["1h", "7d"]
+    assert (await api.get("/api/analytics?range=7d")).status_code == 200
+    assert len(asked) == 3, "nothing is kept of an answer"
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_given_up() -> None:
+    """When all who asked have left, answering ends; who asks then begins anew."""
+    ended, shared = [], Shared()
+
+    async def answer() -> str:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(True)
+        return "never"
+
+    async def at_once() -> str:
+        return "now"
+
+    asking = [asyncio.create_task(shared.ask("q", answer)) for _ in range(2)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    await asyncio.sleep(0.01)
+    assert ended == []
+    asking[1].cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert await shared.ask("q", at_once) == "now"
+    assert ended == [True]
+
+
+async def test_totals_do_not_wait_behind_analytics(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a long question is being answered, the sums of everything are."""
+    release, begun = threading.Event(), threading.Event()
+
+    def slow(*_asked: object) -> object:
+        begun.set()
+        assert release.wait(10)
+        raise StoreBusy("enough")
+
+    monkeypatch.setattr(analytics, "analyse", slow)
+    long = asyncio.create_task(api.get("/api/analytics?range=30d"))
+    assert await asyncio.to_thread(begun.wait, 5)
+    assert (await asyncio.wait_for(api.get("/api/stats"), 5)).status_code == 200
+    assert not long.done()
+    release.set()
+    await long
+
+
+async def test_analytics_that_a_stop_ends_say_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's stop is no failure of the database: 503 at once, and no `Analytics error:`."""
+
+    ended = threading.Event()
+
+    def long(*_asked: object) -> None:
+        ended.wait(10)
+
+    monkeypatch.setattr(analytics, "analyse", long)
+    asked = [asyncio.create_task(api.get(f"/api/analytics?range={name}")) for name in ("7d", "30d")]
+    await asyncio.sleep(0.05)
+    api.app.desks.slow.stop()
+    answers = await asyncio.gather(*asked)
+    ended.set()
+    assert [(each.status_code, each.json()) for each in answers] == [(503, {"error": "the server is stopping"})] * 2
+
+
+async def test_changes_that_wait_for_a_lock_hold_no_reader_up(api: Api) -> None:
+    """While another process has the database locked, a change waits and the lists are answered."""
+    other = sqlite3.connect(api.app.configuration.started.db_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    changes = [
+        asyncio.create_task(api.send("POST", target))
+        for target in (f"/api/accounts/{OAUTH.id}/pause", "/api/stats/reset")
+    ]
+    await asyncio.sleep(0.05)
+    for target in ("/api/accounts", "/api/requests", "/api/stats"):
+        assert (await asyncio.wait_for(api.get(target), 2)).status_code == 200
+    assert not any(change.done() for change in changes)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [(await change).status_code for change in changes] == [200, 200]
+
+
+async def test_counting_accounts_counts_nothing_else(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resetting the counters costs the same however long the history is."""
+
+    def counted(_store: SqliteStore) -> None:
+        raise AssertionError("the rows of all tables were counted")
+
+    monkeypatch.setattr(SqliteStore, "counts", counted)
+    assert (await api.send("POST", "/api/stats/reset")).json() == {"accounts": 1}
+
+
+async def test_removed_accounts_are_told_from_those_that_have_their_names_now(api: Api) -> None:
+    """A new account with the name of a removed one is an entry of its own, and the other says that it is removed."""
+    await write_now(api, exchange(1), exchange(2, account_id=None))
+    removed = await api.send("DELETE", f"/api/accounts/{OAUTH.id}", {"confirm": OAUTH.name})
+    assert removed.status_code == 200
+    await write_now(api, exchange(3, account_id=await api.add(OAUTH.name)))
+    for found in (
+        (await api.get("/api/analytics?range=1h")).json()["accounts"],
+        (await api.get("/api/stats")).json()["by_account"],
+    ):
+        shown = {(each["name"], each["removed"]) for each in found}
+        assert shown == {(OAUTH.name, True), (OAUTH.name, False), (None, False)}

@@ -153,6 +153,24 @@ def test_colour_is_for_terminals_that_want_it(
     assert ("\x1b[32mactive\x1b[0m" in run("--list").out) == coloured
 
 
+def test_each_account_is_one_line_of_a_narrow_terminal(run: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """80 columns are enough for what one wants to know; a pipe gets everything."""
+    far = 4_000_000_000_000
+    put(store, "jane.doe@example.com", expires_at_ms=far, rate_limit_status="allowed_warning", rate_limit_reset_ms=far)
+    put(store, "b", auth_failed_reason="401 invalid x-api-key: " + "x" * 200)
+    whole = run("--list").out
+    assert whole.split()[:4] == ["name", "provider", "kind", "state"]
+    assert "x" * 200 in whole
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    head, *lines = run("--list").out.splitlines()
+    assert len(lines) == 2
+    assert max(map(len, (head, *lines))) <= 80
+    assert {"name", "state", "rate_limit_reset", "reason"} <= set(head.split())
+    assert any("jane.doe@example.com" in line for line in lines)
+
+
 # Changing.
 
 

@@ -20,6 +20,8 @@ from ccflare.errors import StoreError
 from ccflare.forecast import AccountWindows, KeptWindow, Sample
 from ccflare.records import Account, Credentials, Secret
 from ccflare.store import Batch, Store, open_store
+from ccflare.store.tokens import Lease
+from ccflare.vault import Keys
 from harness import Home, Upstream, ask, running
 
 KEY = "sk-ant-api03-very-secret"
@@ -28,7 +30,7 @@ FIXTURE = Path(__file__).parent.parent / "fixtures" / "original-ccflare.db"
 
 PARTS = {
     *("system", "settings", "environment", "process", "port", "health"),
-    *("database", "files", "accounts", "last_hour", "errors", "rate_limits"),
+    *("database", "files", "accounts", "credentials", "last_hour", "errors", "rate_limits"),
 }
 
 
@@ -97,7 +99,8 @@ def put(store: Store, name: str, **fields: Any) -> Account:
     """Add an account in whatever condition."""
     count = store.counts().accounts
     made = msgspec.structs.replace(Account(id=f"id-{name}", name=name, created_at_ms=1_000 + count), **fields)
-    store.add_account(made, Credentials(made.id, api_key=Secret(KEY)))
+    secrets = {"api_key" if made.kind == "api_key" else "refresh_token": Secret(KEY)}
+    store.add_account(made, Credentials(made.id, **secrets))
     store.write(Batch(accounts=[made]))
     return made
 
@@ -175,6 +178,19 @@ def test_a_healthy_installation(tmp_path: Path) -> None:
     assert "alpha" not in done.stdout + shown
 
 
+def test_a_server_on_another_port_may_be_another_installation(tmp_path: Path, doctor: Doctor) -> None:
+    """It is named with its port, and taken neither for this installation's server nor for who has its port."""
+    other = Home(tmp_path / "other")
+    other.path.mkdir(mode=0o700)
+    with running(other) as server:
+        found = doctor()
+        asked = doctor("--port", str(server.port))
+    assert found.report["health"] == {"running": False}
+    assert (found.report["port"]["state"], found.report["port"]["owner"]) == ("free", None)
+    assert [each for each in found.findings("note") if each.endswith("it may be another installation's")]
+    assert asked.report["health"]["running"] is True
+
+
 def test_no_database_is_told_and_not_made(doctor: Doctor, home: Path) -> None:
     """Looking makes nothing: no database, no settings file, no log."""
     found = doctor()
@@ -239,6 +255,125 @@ def test_a_newer_database_is_an_error(doctor: Doctor, store: Store, path: Path) 
         other.execute("PRAGMA user_version = 9999")
     found = doctor()
     assert found.findings("error") == ["The database was written by a newer ccflare (schema 9999)"]
+
+
+def test_a_database_that_another_program_holds_is_an_error(doctor: Doctor, store: Store, path: Path) -> None:
+    """It can be read, so that all is told, but nothing can be recorded."""
+    put(store, "a")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        found = doctor()
+    assert found.findings("error") == ["Another program holds the database: nothing can be recorded or changed"]
+    assert found.report["accounts"]["total"] == 1
+
+
+def test_a_directory_in_the_place_of_the_database_is_an_error(doctor: Doctor, path: Path) -> None:
+    path.mkdir(parents=True)
+    found = doctor()
+    assert "~/.config/ccflare/ccflare.db is not a file" in found.findings("error")
+    assert "set ccflare_DB_PATH to the path of a file" in found.text
+
+
+# Credentials.
+
+
+@pytest.fixture
+def encrypted(store: Store, path: Path) -> Path:
+    """The database with an account whose credential is under the key `open-sesame`."""
+    put(store, "a")
+    store.close()
+    with closing(open_store(path, keys=Keys("open-sesame"))) as sealed:
+        sealed.unlock()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("key", "state", "advice"),
+    [
+        ("", "missing", "set it to the key that they are under; when it is lost,"),
+        ("wrong-key", "wrong", "set the right one, or NEW,OLD to change it; when it is lost,"),
+        ("open-sesame", "fits", ""),
+        ("new-key-1,open-sesame", "fits", "they are moved under the first one at the next start"),
+    ],
+)
+def test_a_key_that_does_not_fit_is_an_error(
+    doctor: Doctor, encrypted: Path, monkeypatch: pytest.MonkeyPatch, key: str, state: str, advice: str
+) -> None:
+    """Whether the server could start with these settings is told, and nothing is changed by trying."""
+    before = encrypted.read_bytes()
+    if key:
+        monkeypatch.setenv("ccflare_SECRET_KEY", key)
+    found = doctor()
+    assert (found.report["credentials"]["encrypted"], found.report["credentials"]["key"]) == (True, state)
+    told = [each for each in found.report["findings"] if "ccflare_SECRET_KEY" in each["message"]]
+    assert [each["severity"] for each in told] == ([] if not advice else ["note" if state == "fits" else "error"])
+    assert advice in "".join(each["advice"] for each in told)
+    assert encrypted.read_bytes() == before
+    assert "sesame" not in found.text
+
+
+def test_credentials_in_clear_are_encrypted_at_the_next_start_and_not_now(
+    doctor: Doctor, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a")
+    store.close()
+    assert not [each for each in doctor().findings("note") if "in clear" in each]
+    monkeypatch.setenv("ccflare_SECRET_KEY", "open-sesame")
+    found = doctor()
+    assert "The credentials of 1 accounts are stored in clear" in found.findings("note")
+    assert "they are encrypted at the next start" in found.text
+    assert KEY.encode() in path.read_bytes()
+
+
+def test_a_copy_from_before_encryption_is_warned_of(
+    doctor: Doctor, encrypted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upgrade of the original program's database leaves a copy, with the credentials that it had."""
+    monkeypatch.setenv("ccflare_SECRET_KEY", "open-sesame")
+    assert doctor().findings("warning") == []
+    copy = encrypted.with_name("ccflare.db.backup-20260101-000000")
+    copy.touch(mode=0o600)
+    assert [each for each in doctor().findings("warning") if copy.name in each]
+
+
+def test_tokens_that_cannot_be_refreshed_for_want_of_a_client_are_an_error(
+    doctor: Doctor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key accounts need none."""
+    put(store, "a")
+    assert doctor().findings("error") == []
+    put(store, "b", kind="oauth", expires_at_ms=4_000_000_000_000)
+    found = doctor()
+    assert found.findings("error") == ["CLIENT_ID is not set: the tokens of 1 OAuth account cannot be refreshed"]
+    assert "set CLIENT_ID for the server" in found.text
+    monkeypatch.setenv("CLIENT_ID", "a-client-of-mine")
+    assert doctor().findings("error") == []
+
+
+def test_an_account_whose_token_ended_and_cannot_be_refreshed_is_told(
+    doctor: Doctor, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is active; it cannot serve all the same, and when it is the only one nothing can."""
+    monkeypatch.setenv("CLIENT_ID", "a-client-of-mine")
+    put(store, "a", kind="oauth", expires_at_ms=2_000)
+    assert doctor().findings("warning") == []
+    store.tokens.fail(Lease("id-a", "h", 0), "the endpoint is down", 3_000)
+    found = doctor()
+    [told] = found.findings("warning")
+    assert told.startswith("account-1 cannot serve")
+    assert "the endpoint is down" in told
+    assert found.findings("error") == ["No account can serve requests: 1 without a good token"]
+    assert found.status == 1
+
+
+def test_addresses_of_sign_ins_are_shown(doctor: Doctor, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are no secrets, although their names have `token` and `key` in them."""
+    monkeypatch.setenv("CCFLARE_OAUTH_TOKEN_URL", "http://localhost:9/v1/oauth/token")
+    write_log(home, "ERROR: [TokenManager] Token refresh failed: http://localhost:9/v1/oauth/token is down")
+    found = doctor()
+    changed = {each["name"]: each["value"] for each in found.report["settings"]["changed"]}
+    assert changed["oauth_token_url"] == "http://localhost:9/v1/oauth/token"
+    assert found.report["errors"]["entries"][0]["message"].endswith("http://localhost:9/v1/oauth/token is down")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,7 @@ def test_a_name_that_is_taken(run: Run, store: Store, file: Path, option: str | 
         (lambda data: b'{"format": 1}', "not a file of exported accounts"),
         (lambda data: b"[" * 5000, "not a file of exported accounts"),
         (lambda data: data.replace(b'"scrypt_n": 16384', b'"scrypt_n": 1073741824'), "not a file of exported accounts"),
+        (lambda data: data.replace(b'"scrypt_n": 16384', b'"scrypt_n": 524288'), "not a file of exported accounts"),
         (lambda data: data.replace(b'"scrypt_n": 16384', b'"scrypt_n": 32768'), "damaged"),
         (lambda data: data.replace(b'"version": 1', b'"version": 2'), "not a file of exported accounts"),
     ],

@@ -83,6 +83,19 @@ def test_tokens_are_refreshed_under_load_without_a_failure(tmp_path: Path) -> No
         upstream.close()
 
 
+def test_a_server_without_an_oauth_client_says_so_at_its_start(tmp_path: Path) -> None:
+    """Accounts with tokens were signed in to by a command that had CLIENT_ID; the server has not."""
+    upstream = oauth_upstream("a")
+    home = Home(tmp_path, oauth_settings(upstream, CLIENT_ID=""))
+    sign_in(home, upstream, ["a"], ends_in_s=3600)
+    try:
+        with running(home) as server:
+            line = server.wait_for_log("CLIENT_ID is not set")
+            assert "WARN: [Server] CLIENT_ID is not set: the tokens of 1 OAuth account cannot be refreshed" in line
+    finally:
+        upstream.close()
+
+
 def refused_once(upstream: Upstream, name: str) -> None:
     upstream.do(lambda: upstream.server.oauth.revoke(upstream.account(name), "access"))
 

@@ -1,6 +1,7 @@
 """Signing in beside a running server, and while the token endpoint misbehaves on real sockets."""
 
 import json
+import socket
 import sqlite3
 import threading
 import urllib.error
@@ -194,6 +195,22 @@ def test_the_api_signs_in_too(home: Home, upstream: Upstream, server: Server) ->
     assert "Token exchange failed: " in server.wait_for_log("WARN: [SignIn]")
     assert code.partition("#")[0] not in server.log_text()
     assert "sk-ant" not in f"{account} {said}" + server.log_text()
+    assert home.states() == {"me": "active"}
+
+
+def test_a_client_that_leaves_and_a_server_that_stops_lose_no_account(home: Home, upstream: Upstream) -> None:
+    """The code is spent once it was sent: what comes of it is stored, though nobody waits and the server ends."""
+    with running(home) as server:
+        _, begun = call(server, "/api/oauth/init", name="me", mode="max")
+        body = json.dumps({"flow_id": begun["flow_id"], "code": allow(begun["auth_url"])}).encode()
+        upstream.rule("slow-first-byte", match=TOKEN_PATH, times=1)
+        asked = len(upstream.settled_log())
+        head = f"POST /api/oauth/callback HTTP/1.1\r\nhost: localhost:{server.port}\r\ncontent-length: {len(body)}\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
+            eventually(lambda: len(upstream.log) > asked, what="the code was sent")
+        server.stop()
+        assert "Account me was signed in to" in server.log_text()
     assert home.states() == {"me": "active"}
 
 

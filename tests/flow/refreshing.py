@@ -95,7 +95,11 @@ class Process:
         return None if found is None else found.reveal()
 
     def trouble(self, name: str = "a") -> str:
-        return self.refresher.trouble(Account(id=name, name=name, kind="oauth", created_at_ms=1))
+        return self.refresher.trouble(self.account(name))
+
+    @staticmethod
+    def account(name: str = "a") -> Account:
+        return Account(id=name, name=name, kind="oauth", created_at_ms=1)
 
     async def close(self) -> None:
         await self.refresher.close(0.2)

@@ -126,6 +126,7 @@ class Sent:
     body: bytes
     first_byte_s: float
     exchange_s: float
+    once: bool = False
 
     @property
     def key(self) -> str:
@@ -150,12 +151,20 @@ class ScriptedTransport:
         self.reached = asyncio.Event()
 
     async def open(
-        self, origin: Origin, request: OutgoingRequest, *, first_byte_s: float, exchange_s: float
+        self,
+        origin: Origin,
+        request: OutgoingRequest,
+        *,
+        first_byte_s: float,
+        exchange_s: float,
+        once: bool = False,
     ) -> Response:
         body = request.body
         if not isinstance(body, bytes | bytearray):
             body = b"".join([piece async for piece in body])
-        sent = Sent(origin, request.method, request.target, request.headers, bytes(body), first_byte_s, exchange_s)
+        sent = Sent(
+            origin, request.method, request.target, request.headers, bytes(body), first_byte_s, exchange_s, once
+        )
         self.sent.append(sent)
         self.reached.set()
         self.clock.passed += self.takes_s

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ccflare.desk import Desk
+from ccflare.desk import Desk, DeskClosed
 from ccflare.errors import NotFound, StoreBusy
 from ccflare.store import Store, open_store
 from ccflare.store.sqlite import SqliteStore
@@ -83,3 +84,28 @@ async def test_closing_ends_what_is_being_answered(desk: Desk) -> None:
     await asyncio.to_thread(desk.close)
     with pytest.raises(StoreBusy):
         await task
+
+
+def count_again_and_again(store: Store) -> None:
+    """A question of many statements, some of them harmless to interrupt."""
+    for _ in range(20):
+        time.sleep(0.05)
+        store.accounts()
+
+
+@pytest.mark.parametrize("question", [count_for_ever, count_again_and_again])
+async def test_a_desk_that_stops_refuses_who_is_asked_who_waits_and_who_comes(
+    desk: Desk, question: Callable[[Store], None]
+) -> None:
+    """All of them learn at once that the server stops; nothing waits for the answer."""
+    asked = [asyncio.create_task(desk.ask(question)) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    desk.stop()
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert time.monotonic() - began < 0.5
+    assert [type(each) for each in done] == [DeskClosed] * 3
+    with pytest.raises(DeskClosed, match="stopping"):
+        await desk.ask(lambda store: store.accounts())
+    await asyncio.to_thread(desk.close)
+    assert time.monotonic() - began < 4

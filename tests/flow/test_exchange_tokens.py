@@ -19,6 +19,7 @@ class Refreshing:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self.coming: dict[str, list[str]] = {}
+        self.hopeless: set[str] = set()
         self.asked: list[tuple[str, str | None]] = []
         self.reached = asyncio.Event()
         self.slow = asyncio.Event()
@@ -34,6 +35,9 @@ class Refreshing:
         token = Secret(coming.pop(0))
         self._keyring.adopt(Grant(Credentials(account.id, access_token=token)))
         return token
+
+    def is_hopeless(self, account: Account) -> bool:
+        return account.name in self.hopeless
 
     def trouble(self, account: Account) -> str:
         return f"Failed to refresh access token: of {account.name}"
@@ -183,3 +187,20 @@ async def test_an_ended_answer_is_not_asked_for_twice() -> None:
     world.refreshing.coming = {"a": ["key-a2"]}
     assert (await world.ask()).status == 200
     assert world.verdicts() == [("a", "refresh"), ("a", "deliver")]
+
+
+async def test_an_account_without_hope_for_a_token_is_tried_last() -> None:
+    """Nothing is spent on it while another one serves; when there is no other, it is the one that is told about."""
+    world = OAuthWorld("ab")
+    world.keyring.refuse("a", Secret("key-a"))
+    world.refreshing.hopeless.add("a")
+    world.script(b=[Answer()])
+    await world.ask()
+    assert [attempt.account_id for attempt in world.rows[0].attempts] == ["b"]
+    assert world.refreshing.asked == []
+
+    world.keyring.refuse("b", Secret("key-b"))
+    world.refreshing.hopeless.add("b")
+    client = await world.ask()
+    assert client.status == 503
+    assert {attempt.account_id for attempt in world.rows[1].attempts} == {"a", "b"}

@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ccflare.journal.watch import WatchedStore
 from ccflare.payload import Captured
 from ccflare.records import Account, Attempt, Binding, Credentials, Exchange, Secret
 from ccflare.store import AccountChange, Batch, Store, open_store
+from ccflare.vault import Keys
 
 BEGAN_MS = int(time.time() * 1000)
 QUICK = Pace(batch_s=0.01, watch_s=0.02)
@@ -62,7 +63,9 @@ class Desk:
         self.told: list[dict[str, Credentials]] = []
         self.names: list[list[str]] = []
         self.wrap: Callable[[Store], Store] = lambda store: store
-        self.journal = Journal(self._open, self._on_accounts, QUICK)
+        self.published: list[list[str]] = []
+        """The exchanges that were told of, batch by batch, and whether each was in the store by then."""
+        self.journal = Journal(self._open, self._on_accounts, QUICK, on_written=self._on_written)
 
     def _open(self) -> Store:
         return self.wrap(open_store(self.path, busy_timeout_s=0.05))
@@ -70,6 +73,10 @@ class Desk:
     def _on_accounts(self, accounts: list[Account], credentials: dict[str, Credentials]) -> None:
         self.names.append([each.name for each in accounts])
         self.told.append(credentials)
+
+    def _on_written(self, exchanges: Sequence[Exchange]) -> None:
+        stored = set(self.rows())
+        self.published.append([each.id if int(each.id[9:]) in stored else "missing" for each in exchanges])
 
     def rows(self) -> list[int]:
         """The numbers of the stored exchanges in the order they were written."""
@@ -166,6 +173,29 @@ async def test_what_comes_while_the_queue_is_emptied_is_not_forgotten(
     assert await desk.journal.close()
 
 
+async def test_exchanges_are_told_of_when_they_are_in_the_store(desk: Desk) -> None:
+    """The loop hears of each exchange once, in order, after its row is there, and of many at a time."""
+    desk.journal.start()
+    for number in range(1200):
+        desk.journal.put(exchange(number))
+    await until(lambda: sum(map(len, desk.published)) == 1200)
+    told = [each for batch in desk.published for each in batch]
+    assert told == [f"exchange-{number:06d}" for number in range(1200)]
+    assert len(desk.published) < 20
+
+
+async def test_exchanges_that_are_not_in_the_store_are_not_told_of(desk: Desk, faulty: Faulty) -> None:
+    """While the store fails nobody hears of them; afterwards of all but those that it can never take."""
+    faulty.error = StoreError("disk I/O error")
+    for number in range(3):
+        desk.journal.put(exchange(number, error_message="\ud800" if number == 1 else None))
+    await until(lambda: faulty.writes >= 2)
+    assert desk.published == []
+    faulty.error = None
+    await until(lambda: sum(map(len, desk.published)) == 2, 10)
+    assert [each for batch in desk.published for each in batch] == ["exchange-000000", "exchange-000002"]
+
+
 async def test_a_full_batch_is_written_at_once(tmp_path: Path) -> None:
     """500 rows do not wait for the batch time."""
     desk = Desk(tmp_path / "ccflare.db")
@@ -237,13 +267,15 @@ async def test_a_failing_store_loses_nothing(desk: Desk, faulty: Faulty, caplog:
         desk.journal.put(exchange(number))
     await until(lambda: "Failed to execute DB job: disk I/O error; 10 exchanges wait" in caplog.text)
     state = desk.journal.state()
-    assert (state.waiting, state.error) == (10, "disk I/O error")
+    assert (state.waiting, state.error, state.trouble) == (10, "disk I/O error", "unavailable")
     assert state.failing_s > 0
     faulty.error = None
     desk.journal.put(exchange(10))
     await desk.written(11)
     assert desk.rows() == list(range(11))
-    assert (desk.journal.state().failing_s, desk.journal.state().error) == (0.0, None)
+    await until(lambda: not desk.journal.state().error)
+    state = desk.journal.state()
+    assert (state.failing_s, state.error, state.trouble) == (0.0, None, None)
 
 
 async def test_a_passing_lock_is_not_reported(desk: Desk, faulty: Faulty, caplog: pytest.LogCaptureFixture) -> None:
@@ -264,6 +296,7 @@ async def test_a_real_lock_of_another_process(desk: Desk) -> None:
     other.execute("BEGIN IMMEDIATE")
     desk.journal.put(exchange(0))
     await until(lambda: desk.journal.state().error)
+    assert desk.journal.state().trouble == "locked"
     other.execute("ROLLBACK")
     other.close()
     await desk.written(1)
@@ -346,6 +379,34 @@ async def test_a_database_that_cannot_be_opened_yet(tmp_path: Path) -> None:
 # Watching.
 
 
+async def test_accounts_are_told_though_their_credentials_cannot_be_read_any_more(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process turns encryption on: what it changes of accounts counts, credentials stay, one line says it."""
+    monkeypatch.setattr("ccflare.vault.KEY_COST", 1 << 10)
+    caplog.set_level(logging.INFO)
+    first = desk.store()
+    first.add_account(*account("a"))
+    first.close()
+    desk.journal.start()
+    await until(lambda: desk.names == [["a"]])
+    sealed = open_store(desk.path, keys=Keys("open-sesame"))
+    sealed.unlock()
+    sealed.update_account("id-a", AccountChange(name="b"))
+    await until(lambda: desk.names[-1] == ["b"])
+    sealed.update_account("id-a", AccountChange(name="c"))
+    await until(lambda: desk.names[-1] == ["c"])
+    sealed.close()
+    assert desk.told[-1]["id-a"].api_key == Secret("k")
+    desk.journal.put(exchange(0))
+    await desk.written(1)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(said) == 1
+    assert said[0].startswith(
+        "The accounts' credentials cannot be read; those in memory are used: The stored credentials"
+    )
+
+
 async def test_accounts_are_told_at_the_start_and_when_another_process_changes_them(desk: Desk) -> None:
     """What the command line commits reaches the loop, secrets included; one's own writes tell nothing."""
     desk.journal.start()
@@ -401,6 +462,7 @@ async def test_a_removed_database_is_made_again(desk: Desk, caplog: pytest.LogCa
     store.add_account(*account("b"))
     store.close()
     await until(lambda: desk.names == [["a"], ["b"]])
+    assert "because the new database does not have them: a" in caplog.text
 
 
 async def test_a_replaced_database_is_taken_over(desk: Desk, tmp_path: Path) -> None:

@@ -119,7 +119,10 @@ async def test_passing_trouble_changes_nothing_but_the_next_try(
 
 
 async def test_pauses_grow_and_are_as_long_as_the_endpoint_asks(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """The pause doubles with every failure up to five minutes; a `retry-after` is waited for, an absurd one not."""
+    """The pause doubles with every failure up to five minutes; a `retry-after` is waited for, an absurd one not.
+
+    An exchange does not wait longer than 30 seconds unless that was asked for.
+    """
     world.add()
     process = world.process()
     for number, asked in enumerate([None] * 12 + [900.0, 1e9]):
@@ -129,10 +132,52 @@ async def test_pauses_grow_and_are_as_long_as_the_endpoint_asks(world: World, ca
         pause = float(caplog.records[-1].getMessage().rpartition("next try in ")[2].removesuffix(" s)"))
         expected = min(300.0, 2.0**number)
         assert pause == {900.0: 900.0, 1e9: 3600.0}.get(asked or 0) or 0.4 * expected <= pause <= expected
-        world.clock.ahead += pause - 0.3
+        wait = pause if asked else min(pause, 30.0)
+        world.clock.ahead += wait - 0.3
         assert await process.fresh() is None
         assert len(world.endpoint.used) == number + 1
         world.clock.ahead += 0.4
+
+
+async def test_exchanges_need_not_wait_minutes_after_an_outage(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody who needs a token now has it tried again after 30 seconds at most, refreshes ahead of need later."""
+    world.add()
+    process = world.process()
+    for number in range(1, 11):
+        world.endpoint.trouble = [TokenEndpointError("down")]
+        assert await process.fresh() is None
+        assert len(world.endpoint.used) == number
+        assert process.refresher.is_hopeless(process.account())
+        world.clock.ahead += 30.1
+        assert not process.refresher.is_hopeless(process.account())
+    assert float(caplog.records[-1].getMessage().rpartition("next try in ")[2].removesuffix(" s)")) > 100
+    with chore(process):
+        await asyncio.sleep(0.1)
+        assert len(world.endpoint.used) == 10
+    world.endpoint.used.clear()
+    assert await process.fresh() == "at-a-1"
+
+
+async def test_a_refused_pair_that_was_never_saved_needs_a_person(world: World) -> None:
+    """Then the store's older pair is no newer one: it is spent, and not used again."""
+    world.add(ends_in_ms=24 * HOUR_MS)
+    world.endpoint.life_ms = HOUR_MS
+    process = world.process()
+    world.endpoint.open.clear()
+    asking = asyncio.create_task(process.fresh(refused="at-a-0"))
+    await world.endpoint.asked.wait()
+    with world.locked():
+        world.endpoint.open.set()
+        await asyncio.sleep(0.1)
+        world.clock.ahead += 6
+        assert await asking == "at-a-1"
+    world.endpoint.trouble = [GONE]
+    asking = asyncio.create_task(process.fresh(refused="at-a-1"))
+    await until(lambda: world.endpoint.used == ["rt-a-0", "rt-a-1"], "asked")
+    await asyncio.sleep(0.1)
+    world.clock.ahead += 2
+    assert await asking is None
+    assert "invalid_grant" in (world.stored_account().expired_reason or "")
 
 
 async def test_a_token_is_used_to_its_end_while_refreshing_fails(world: World) -> None:

@@ -5,6 +5,7 @@ import gzip
 import logging
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from ccflare.payload import Captured, Payload
 from ccflare.records import Exchange
 from ccflare.store import open_store
 from ccflare.store.payloads import Payloads
+from ccflare.store.sqlite import SqliteStore
 from ccflare.wire import ByteBudget
 
 QUICK = Pace(batch_s=0.01, watch_s=0.02, sweep_s=0.05)
@@ -313,23 +315,63 @@ async def test_the_file_becomes_smaller_by_itself(unswept: Bench) -> None:
     assert (await unswept.journal.clean_up()).payloads == 0
 
 
-async def test_cleaning_up_has_a_deadline(unswept: Bench) -> None:
-    """While the database is locked it says that it is not complete, and it ends when the journal does."""
+async def test_cleaning_up_has_a_deadline(unswept: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes longer says that it is not complete, and whoever still waits hears of the journal's end."""
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(_payloads: Payloads, **_bounds: Any) -> int:
+        begun.set()
+        assert release.wait(10)
+        return 1
+
     unswept.journal.start()
     unswept.put(0)
     await until(lambda: unswept.ids() == [0])
-    unswept.journal.rules = Retention(payload_bytes=0)
-    other = sqlite3.connect(unswept.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(Payloads, "forget", slow)
     removed = await unswept.journal.clean_up(within_s=0.2)
     assert (removed.payloads, removed.complete) == (0, False)
     waiting = asyncio.create_task(unswept.journal.clean_up(within_s=10))
-    await asyncio.sleep(0)
-    assert await unswept.journal.close()
-    with pytest.raises(StoreBusy):
+    await until(begun.is_set)
+    closing = asyncio.create_task(unswept.journal.close())
+    await asyncio.sleep(0.05)
+    release.set()
+    assert await closing
+    with pytest.raises(StoreBusy, match="stopping"):
         await waiting
-    other.execute("ROLLBACK")
-    other.close()
+
+
+@pytest.mark.parametrize("failing", ["write", "forget"])
+async def test_a_database_that_cannot_be_changed_is_told_to_who_asked(
+    unswept: Bench, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """Who has it cleaned up learns at once that it fails, also while the writer itself waits for its next try."""
+
+    def fail(*_args: Any, **_more: Any) -> Any:
+        raise StoreError("disk I/O error")
+
+    unswept.journal.start()
+    unswept.put(0)
+    await until(lambda: unswept.ids() == [0])
+    if failing == "forget":
+        monkeypatch.setattr(Payloads, "forget", fail)
+    else:
+        monkeypatch.setattr(SqliteStore, "write", fail)
+        unswept.put(1)
+        await until(lambda: unswept.journal.state().failing_s > 1.6)  # the next try is in a second or later
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="disk I/O error"):
+        await unswept.journal.clean_up(within_s=10)
+    assert time.monotonic() - began < 0.5
+
+
+async def test_other_rules_count_at_once(unswept: Bench) -> None:
+    """Retention looks again when its rules are replaced, however long its usual pause is."""
+    unswept.journal.start()
+    unswept.put(0, age_days=3)
+    await until(lambda: unswept.ids() == [0])
+    await until(lambda: unswept.journal._writer and unswept.journal._writer.sweep.due_at > time.monotonic() + 60)
+    unswept.journal.rules = Retention(payload_days=2)
+    await until(lambda: unswept.ids() == [])
 
 
 async def test_nothing_is_cleaned_up_by_a_journal_that_does_not_run(unswept: Bench) -> None:

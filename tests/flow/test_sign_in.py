@@ -6,7 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -23,7 +23,7 @@ from ccflare.errors import (
     TokenRefused,
     TransportError,
 )
-from ccflare.oauth import OAuthSettings, challenge_of
+from ccflare.oauth import OAuthSettings, challenge_of, without_client
 from ccflare.records import Account, Binding, Credentials, Secret, state_of
 from ccflare.settings import Settings
 from ccflare.sign_in import FLOW_MS, Begun, NewAccount, SignIn
@@ -460,3 +460,70 @@ def add(person: Person, name: str, *, oauth: bool = False, priority: int = 0) ->
     )
     person.store.add_account(account, secrets)
     return account
+
+
+# Whoever leaves.
+
+
+async def test_a_person_who_leaves_gets_the_account_all_the_same(
+    person: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The code is spent once it was taken: a caller that is cancelled does not stop what comes of it."""
+    caplog.set_level(logging.INFO)
+    person.script(granted())
+    asking = asyncio.create_task(person.complete(await person.begin()))
+    await person.transport.reached.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert person.accounts == []
+    await person.sign_in.close(5)
+    assert [account.name for account in person.accounts] == ["me"]
+    assert person.credentials.refresh_token == Secret(REFRESH)
+    assert "Account me was signed in to" in caplog.text
+
+
+async def test_what_fails_after_a_person_has_left_is_logged(person: Person, caplog: pytest.LogCaptureFixture) -> None:
+    """There is nobody else to be told."""
+    person.script(Answer(400, b'{"error": "invalid_grant"}'))
+    asking = asyncio.create_task(person.complete(await person.begin()))
+    await person.transport.reached.wait()
+    asking.cancel()
+    await asyncio.wait((asking,))
+    await person.sign_in.close(5)
+    assert "Account me was not signed in to: Token exchange failed: invalid_grant" in caplog.text
+
+
+async def test_stopping_gives_up_a_sign_in_that_hangs(person: Person) -> None:
+    """A token endpoint that says nothing does not keep a server from ending."""
+    person.transport.hang = True
+    asking = asyncio.create_task(person.complete(await person.begin()))
+    await person.transport.reached.wait()
+    await asyncio.wait_for(person.sign_in.close(0.05), 5)
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert person.accounts == []
+
+
+async def test_what_works_once_is_sent_once(person: Person) -> None:
+    """Codes and refresh tokens go over connections on which nothing is repeated."""
+    person.script(granted(), MADE, granted())
+    await person.complete(await person.begin(mode="console"))
+    await person.endpoint.refresh(Secret("old"))
+    assert [sent.once for sent in person.transport.sent] == [True] * 3
+
+
+async def test_without_an_oauth_client_a_refresh_says_where_it_is_missing(person: Person) -> None:
+    """The server needs it, not only the command that signed in."""
+    person.settings = Settings()
+    with pytest.raises(InvalidSetting, match="refreshing tokens needs your OAuth client: set CLIENT_ID for the server"):
+        await person.endpoint.refresh(Secret("r"))
+
+
+@pytest.mark.parametrize(
+    ("client_id", "kind", "told"), [("", "oauth", True), ("c", "oauth", False), ("", "api_key", False)]
+)
+def test_tokens_without_an_oauth_client_are_told(client_id: str, kind: Literal["oauth", "api_key"], told: bool) -> None:
+    """Only accounts with tokens need one."""
+    account = Account(id="a", name="a", kind=kind, created_at_ms=1)
+    assert ("CLIENT_ID is not set" in (without_client(client_id, [account]) or "")) == told

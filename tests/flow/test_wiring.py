@@ -5,8 +5,9 @@ from pathlib import Path
 from ccflare.app import build
 from ccflare.clock import SystemClock
 from ccflare.records import Account
-from ccflare.settings import Settings
+from ccflare.settings import Loaded, Settings, load
 from ccflare.store import open_store
+from ccflare.upkeep import SettingsInForce
 
 
 def test_accounts_of_unknown_providers_get_no_requests(tmp_path: Path) -> None:
@@ -25,3 +26,14 @@ def test_live_settings_reach_the_parts(tmp_path: Path) -> None:
     assert (app.transport.deadlines.connect_s, app.transport.deadlines.idle_s) == (1.5, 2.5)
     assert app.pool.session_ms == 7000
     assert app.proxy.settings.retry_attempts == 1
+
+
+def test_what_is_in_force_already_is_not_applied_again(tmp_path: Path) -> None:
+    """A change that came by the API is nothing new to the file's watcher; going back is a change again."""
+    applied: list[Loaded] = []
+    started = load({}, {"HOME": str(tmp_path)})
+    other = load({"retry_attempts": 7}, {"HOME": str(tmp_path)})
+    in_force = SettingsInForce(started, applied.append)
+    for fresh in (other, other, started):
+        in_force.take_over(fresh)
+    assert applied == [other, started]

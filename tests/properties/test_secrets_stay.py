@@ -26,8 +26,9 @@ from ccflare.store import Store, open_store
 from ccflare.vault import Keys
 
 LETTERS = string.ascii_letters + string.digits + "-_."
-tokens = st.text(LETTERS, min_size=12, max_size=60).map(lambda text: f"sk-ant-{text}")
-keys = st.text(LETTERS, min_size=12, max_size=30)
+tokens = st.text(LETTERS, min_size=12, max_size=60).map(lambda text: f"sk-ant-zq9{text}")
+keys = st.text(LETTERS, min_size=12, max_size=30).map(lambda text: f"zq9{text}")
+"""With letters that no word of ours begins with, so that whatever is found of them came from them."""
 
 
 class Echo:

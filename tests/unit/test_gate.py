@@ -127,13 +127,14 @@ def test_two_origins() -> None:
     assert status(ask(LOCAL, foreign, own)) == 400
 
 
+@pytest.mark.parametrize("target", ["/v1/messages", "/api/requests"])
 @pytest.mark.parametrize(
     ("site", "allowed"),
     [("none", True), ("same-origin", True), ("same-site", False), ("cross-site", False), ("", False)],
 )
-def test_fetch_metadata(site: str, allowed: bool) -> None:
-    """A browser that says that another site made it ask is not let through to upstream, even for a GET."""
-    refusal = ask(LOCAL, ("Sec-Fetch-Site", site), method="GET")
+def test_fetch_metadata(target: str, site: str, allowed: bool) -> None:
+    """A browser that says that another site made it ask gets neither upstream nor to the API, even by GET."""
+    refusal = ask(LOCAL, ("Sec-Fetch-Site", site), method="GET", target=target)
     assert status(refusal) == (None if allowed else 403)
 
 
@@ -166,6 +167,14 @@ def test_state_changing_calls(method: str, content_type: str, allowed: bool) -> 
 def test_a_state_changing_call_without_a_type() -> None:
     """No content type is no JSON."""
     assert status(ask(LOCAL, target="/api/accounts")) == 415
+
+
+@pytest.mark.parametrize("second", ["application/json", "text/plain"])
+def test_a_state_changing_call_with_two_types(second: str) -> None:
+    """Two content types, the same or not, leave open which one is meant."""
+    types = ("Content-Type", "text/plain"), ("content-type", second)
+    assert status(ask(LOCAL, *types, target="/api/accounts")) == 400
+    assert status(ask(LOCAL, *reversed(types), target="/api/accounts")) == 400
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])

@@ -27,6 +27,10 @@ def mask_of(*accounts: str, names: bool = False, **environ: str) -> Mask:
         ("Request completed for removed one: 200 in 12ms", "Request completed for ***: 200 in 12ms"),
         ("Account gone: rate_limited status", "Account ***: rate_limited status"),
         ("429 account rate limited (five_hour)", "429 account rate limited (five_hour)"),
+        (
+            "Failed to refresh access token: api_error: Internal server error (status 500)",
+            "Failed to refresh access token: api_error: Internal server error (status 500)",
+        ),
         ("invited by joe@example.com today", "invited by <e-mail> today"),
         (
             "connect to 10.1.2.3:443 failed, 127.0.0.1:8080 works",
@@ -72,6 +76,7 @@ def test_a_known_secret_is_never_shown(secret: str, before: str, after: str, nam
         "x-api-key: SECRETVALUE",
         '{"access_token": "SECRETVALUE"}',
         "password=SECRETVALUE&x=1",
+        "a refresh token: SECRETVALUE",
         "Authorization: Bearer SECRETVALUE",
         "sk-proj-SECRETVALUE",
         "http://SECRETVALUE@proxy/",

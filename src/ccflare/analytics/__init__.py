@@ -5,7 +5,7 @@ one at a day (UTC): so far back finer sums are not kept.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -84,7 +84,7 @@ def analyse(store: Store, question: Question, now_ms: int) -> Analytics:
     separate = question.by_model or question.mode == "per_model"
     with store.snapshot():
         groups, over_time, previous = _read(store.rollups, question, (period, before), separate=separate)
-        names = store.history.account_names()
+        names, living = store.history.account_names(), {account.id for account in store.accounts()}
     by_model, by_account = _grouped(groups, _model), _grouped(groups, _account)
     everything = total(groups.values())
     return Analytics(
@@ -102,7 +102,7 @@ def analyse(store: Store, question: Question, now_ms: int) -> Analytics:
         models_over_time=_models_over_time(over_time, by_model, line) if separate else None,
         token_breakdown=tokens_of(everything),
         models=_models(by_model, _MODELS_SHOWN),
-        accounts=_accounts(by_account, names),
+        accounts=_accounts(by_account, names, living),
         costs=_costs(by_model, by_account, names),
     )
 
@@ -118,7 +118,7 @@ def totals(store: Store, now_ms: int) -> Totals:
         active_accounts=len([each for each in accounts if state_of(each, now_ms) == "active"]),
         since_ms=since_ms,
         top_models=_models(_grouped(groups, _model), _TOP_MODELS),
-        by_account=_accounts(_grouped(groups, _account), names),
+        by_account=_accounts(_grouped(groups, _account), names, {each.id for each in accounts}),
         recent_errors=errors,
         **measures_of(total(groups.values())),
     )
@@ -221,9 +221,12 @@ def _told_apart(by_model: Mapping[str, Sums], at_most: int) -> dict[str, Sums]:
     return first
 
 
-def _accounts(by_account: Mapping[str, Sums], names: Mapping[str, str]) -> list[AccountMeasures]:
+def _accounts(by_account: Mapping[str, Sums], names: Mapping[str, str], living: Set[str]) -> list[AccountMeasures]:
     return [
-        AccountMeasures(id=each or None, name=names.get(each), **measures_of(sums)) for each, sums in by_account.items()
+        AccountMeasures(
+            id=each or None, name=names.get(each), removed=bool(each) and each not in living, **measures_of(sums)
+        )
+        for each, sums in by_account.items()
     ]
 
 

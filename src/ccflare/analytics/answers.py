@@ -58,6 +58,8 @@ class AccountMeasures(Measures, frozen=True, kw_only=True):
     """None: no account was used."""
     name: str | None
     """None: no name is known for it."""
+    removed: bool
+    """The account is gone; another one may have its name by now."""
 
 
 class ModelSeries(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from ccflare.api.parts import Parts
 from ccflare.forecast import Outlook
 from ccflare.limits import Budget
 from ccflare.pool import Aside, Standing
-from ccflare.records import Account, Kind, State, state_of
+from ccflare.records import Account, Kind, State, state_of, token_trouble
 from ccflare.settings.kinds import without_user
 
 NOT_USED = "its provider is not known here"
@@ -79,7 +79,8 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     asides: tuple[AsideView, ...]
     expires_at: Annotated[Instant | None, Meta(description="When the access token ends; null for key accounts.")]
     last_refresh: Annotated[Instant | None, Meta(description="When its tokens were refreshed last.")]
-    refresh_error: Annotated[str | None, Meta(description="Why the last refresh failed; null: it did not.")]
+    refresh_failed_at: Annotated[Instant | None, Meta(description="When a refresh failed last.")]
+    refresh_error: Annotated[str | None, Meta(description="Why it failed then; null: none did since the sign-in.")]
     last_used: Instant | None
     requests: Annotated[int, Meta(description="Since the counters were reset.")]
     total_requests: int
@@ -105,7 +106,7 @@ def _view(stored: Account, known: Standing | None, now_ms: int) -> AccountView:
         provider=account.provider,
         kind=account.kind,
         state=standing.state,
-        reason=NOT_USED if known is None else _reason(standing),
+        reason=NOT_USED if known is None else _reason(standing, now_ms),
         priority=account.priority,
         tier=account.tier,
         base_url=None if account.base_url is None else without_user(account.base_url),
@@ -123,6 +124,7 @@ def _view(stored: Account, known: Standing | None, now_ms: int) -> AccountView:
         asides=tuple(map(_aside, standing.asides)),
         expires_at=iso_or_none(account.expires_at_ms),
         last_refresh=iso_or_none(account.last_refresh_at_ms),
+        refresh_failed_at=iso_or_none(account.refresh_failed_at_ms),
         refresh_error=account.refresh_error,
         last_used=iso_or_none(max(stored.last_used_ms or 0, account.last_used_ms or 0) or None),
         requests=stored.request_count,
@@ -133,10 +135,10 @@ def _view(stored: Account, known: Standing | None, now_ms: int) -> AccountView:
     )
 
 
-def _reason(standing: Standing) -> str | None:
+def _reason(standing: Standing, now_ms: int) -> str | None:
     account = standing.account
     reasons: dict[State, str | None] = {
-        "active": None,
+        "active": token_trouble(account, now_ms),
         "paused": account.paused_reason,
         "expired": account.expired_reason,
         "auth_failed": account.auth_failed_reason,

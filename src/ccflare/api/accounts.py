@@ -177,7 +177,7 @@ async def take_over(parts: Parts, change: Callable[[Store], None] = lambda _stor
         change(store)
         return store.accounts(), store.credentials()
 
-    accounts, credentials = await parts.desk.ask(ask)
+    accounts, credentials = await parts.changes.ask(ask)
     parts.load(accounts, credentials)
     return accounts
 

@@ -1,7 +1,7 @@
 """The settings as people see and change them while a server runs."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ from ccflare.settings import Loaded, Settings, load
 from ccflare.settings.edit import edit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Configuration:
     """Where a server's settings come from. The file is read anew whenever somebody asks."""
 
@@ -17,6 +17,8 @@ class Configuration:
     """Those the server was started with."""
     flags: Mapping[str, object]
     environ: Mapping[str, str]
+    take_over: Callable[[Loaded], None]
+    """Puts settings in force as far as that is possible without a restart."""
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def read(self) -> Loaded:
@@ -24,7 +26,9 @@ class Configuration:
         return await asyncio.to_thread(load, self.flags, self.environ, create=False)
 
     async def change(self, changes: Mapping[str, Any]) -> Loaded:
-        """Write settings into the file and return those in force then; see `settings.edit`."""
+        """Write settings into the file, put them in force and return them; see `settings.edit`."""
         async with self._one_at_a_time:
             path = (await self.read()).path
-            return await asyncio.to_thread(edit, path, changes, self.flags, self.environ)
+            loaded = await asyncio.to_thread(edit, path, changes, self.flags, self.environ)
+            self.take_over(loaded)
+            return loaded

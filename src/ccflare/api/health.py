@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ccflare import __version__
+from ccflare.journal import TroubleKind, WriterState
 from ccflare.records import State
 
 Status = Literal["ok", "no_accounts", "rate_limited", "unavailable"]
@@ -22,8 +23,7 @@ class Health(msgspec.Struct, frozen=True):
     strategy: str
     in_flight: int
     """Exchanges running now."""
-    queued_rows: int
-    """Rows that wait to be written."""
+    writer: WriterState
 
 
 class AccountCounts(msgspec.Struct, frozen=True):
@@ -40,7 +40,11 @@ class AccountCounts(msgspec.Struct, frozen=True):
 class WriterView(msgspec.Struct, frozen=True):
     """How the writer of the history is doing."""
 
-    queued: int
+    queued: Annotated[int, Meta(description="Requests that wait to be written.")]
+    failing_s: Annotated[float, Meta(description="For how long nothing could be written; 0: all is well.")]
+    error: Annotated[TroubleKind | None, Meta(description="Why not; the log has more.")]
+    lost: Annotated[int, Meta(description="Requests that were not recorded since the start.")]
+    payloads_dropped: Annotated[int, Meta(description="Payloads that were not kept since the start.")]
 
 
 class HealthView(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,5 +85,15 @@ def health(now: Health) -> HealthView:
         version=__version__,
         strategy=now.strategy,
         in_flight=now.in_flight,
-        writer=WriterView(queued=now.queued_rows),
+        writer=_writer(now.writer),
+    )
+
+
+def _writer(state: WriterState) -> WriterView:
+    return WriterView(
+        queued=state.waiting,
+        failing_s=round(state.failing_s, 1),
+        error=state.trouble,
+        lost=state.lost,
+        payloads_dropped=state.payloads_dropped,
     )

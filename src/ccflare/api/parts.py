@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ccflare.api.configuration import Configuration
 from ccflare.api.health import Health
+from ccflare.api.shared import Shared
 from ccflare.api.streams import Streams
 from ccflare.clock import Clock
 from ccflare.desk import Desk
@@ -40,9 +41,11 @@ class Parts:
     clock: Clock
     pool: Pool
     desk: Desk
-    """Quick questions and all changes."""
+    """Quick questions."""
     slow_desk: Desk
     """Questions whose answer may take long; they wait for each other only."""
+    changes: Desk
+    """All changes: they may wait for a lock."""
     load: Callable[[Sequence[Account], Mapping[str, Credentials]], None]
     """Has routing take over the accounts as the store has them."""
     read_health: Callable[[], Health]
@@ -55,6 +58,10 @@ class Parts:
     clean_up: Callable[[], Awaitable[Removed]]
     sign_in: SignIn
     streams: Streams = field(default_factory=Streams)
+    questions: Shared = field(default_factory=Shared)
+    """Slow questions that are being answered."""
+    damaged: set[str] = field(default_factory=set)
+    """The requests whose payloads cannot be read; each is logged once."""
 
     def now_ms(self) -> int:
         """Return the time in milliseconds."""

@@ -1,5 +1,6 @@
 """The history: exchanges in pages, one of them with all that is known of it, and those that end now."""
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -15,15 +16,18 @@ from ccflare.api.reading import Body
 from ccflare.api.refusals import InvalidRequest
 from ccflare.api.request_view import AttemptView, PayloadView, RequestView, attempt_view, payload_view, request_view
 from ccflare.api.streams import After, Stream
-from ccflare.errors import NotFound
+from ccflare.errors import NotFound, StoreBusy, StoreError
 from ccflare.feed import Event
 from ccflare.records import Account, Exchange, Outcome
 from ccflare.store import Store
 from ccflare.store.history import Cursor, Filter
 
+log = logging.getLogger("ccflare.Server")
+
 NO_ACCOUNT = "none"
 """Asks for the exchanges that no account served, unless an account has this name."""
 
+_DAMAGED_LOGGED = 1000
 _CURSOR = re.compile(r"(-?[0-9]{1,15})\.([!-~]+)", re.ASCII)
 _STATUS = re.compile(r"[1-5][0-9]{2}", re.ASCII)
 _STATUS_WORDS = ("success", "error", *(word for word in get_args(Outcome) if word != "success"))
@@ -60,6 +64,7 @@ class RequestDetails(msgspec.Struct, frozen=True):
     request: RequestView
     attempts: list[AttemptView]
     payload: Annotated[PayloadView | None, Meta(description="null: it was not kept, or not for so long.")]
+    payload_damaged: Annotated[bool, Meta(description="It was kept, and cannot be read any more.")]
 
 
 class RequestPage(msgspec.Struct, frozen=True):
@@ -135,17 +140,30 @@ async def show_request(parts: Parts, asked: OneRequest) -> RequestDetails:
         exchange = store.history.get(asked.id)
         if exchange is None:
             raise NotFound("there is no request with this id")
-        names, payload = store.history.account_names(), store.payloads.read(asked.id)
+        names = store.history.account_names()
         attempts = [attempt_view(attempt, names) for attempt in exchange.attempts]
-        return RequestDetails(
-            request_view(exchange, names), attempts, None if payload is None else payload_view(payload)
-        )
+        payload, damaged = _payload(parts, store, exchange.id)
+        return RequestDetails(request_view(exchange, names), attempts, payload, damaged)
 
     return await parts.desk.ask(details)
 
 
+def _payload(parts: Parts, store: Store, exchange_id: str) -> tuple[PayloadView | None, bool]:
+    """Return what was said in an exchange, and whether it is damaged: the rest is shown without it then."""
+    try:
+        payload = store.payloads.read(exchange_id)
+    except StoreBusy:
+        raise
+    except StoreError as error:
+        if exchange_id not in parts.damaged and len(parts.damaged) < _DAMAGED_LOGGED:
+            parts.damaged.add(exchange_id)
+            log.warning("The payload of request %s cannot be shown: %s", exchange_id, error)
+        return None, True
+    return None if payload is None else payload_view(payload), False
+
+
 async def follow_requests(parts: Parts, asked: Listening) -> Stream[RequestView]:
-    """Tell requests as they end, each as an event `request`."""
+    """Tell requests when they are in the history, each as an event `request`."""
     names = _Names(parts)
 
     def shown(event: Event) -> RequestView:
@@ -159,7 +177,7 @@ async def follow_requests(parts: Parts, asked: Listening) -> Stream[RequestView]
 
 async def clear_requests(parts: Parts, body: ClearConfirmation) -> Cleared:
     """Delete the whole history, payloads and statistics included; accounts stay."""
-    return Cleared(await parts.desk.ask(lambda store: store.clear_history()))
+    return Cleared(await parts.changes.ask(lambda store: store.clear_history()))
 
 
 def filter_of(

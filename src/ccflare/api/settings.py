@@ -122,8 +122,8 @@ async def show_settings(parts: Parts) -> SettingsView:
 async def change_settings(parts: Parts, body: SettingsChange) -> ChangedSettings:  # type: ignore[valid-type]  # made from the table
     """Change settings.
 
-    They are written into the settings file; all of them or, when one is refused, none. What applies live does so
-    within a second.
+    They are written into the settings file; all of them or, when one is refused, none. What applies live is in
+    force when the answer comes.
     """
     changes = {
         name: value

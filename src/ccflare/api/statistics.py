@@ -11,6 +11,7 @@ from ccflare.analytics import Analytics, Mode, RangeName, Totals
 from ccflare.api.parts import Parts
 from ccflare.api.reading import NoWords
 from ccflare.api.requests import AccountAsked, ModelAsked, StatusAsked, filter_of
+from ccflare.desk import DeskClosed
 from ccflare.errors import CcflareError, RequestError, StoreError
 from ccflare.store import Store
 
@@ -48,7 +49,7 @@ class AnalyticsFailed(CcflareError):
 async def show_stats(parts: Parts) -> Totals:
     """Show the sums over the whole history, and the latest errors."""
     now_ms = parts.now_ms()
-    return await parts.slow_desk.ask(lambda store: analytics.totals(store, now_ms))
+    return await parts.desk.ask(lambda store: analytics.totals(store, now_ms))
 
 
 async def reset_stats(parts: Parts, body: NoWords) -> Reset:
@@ -56,9 +57,9 @@ async def reset_stats(parts: Parts, body: NoWords) -> Reset:
 
     def reset(store: Store) -> Reset:
         store.reset_stats()
-        return Reset(store.counts().accounts)
+        return Reset(len(store.accounts()))
 
-    return await parts.desk.ask(reset)
+    return await parts.changes.ask(reset)
 
 
 async def analyse(parts: Parts, asked: AnalyticsQuestion) -> Analytics:
@@ -80,8 +81,8 @@ async def analyse(parts: Parts, asked: AnalyticsQuestion) -> Analytics:
         return analytics.analyse(store, question, now_ms)
 
     try:
-        return await parts.slow_desk.ask(answer)
-    except RequestError:
+        return await parts.questions.ask(asked, lambda: parts.slow_desk.ask(answer))
+    except (RequestError, DeskClosed):
         raise
     except StoreError as error:
         log.error("Analytics error: %s", error)

@@ -23,7 +23,7 @@ ROUTES = (
     Route("DELETE", "/api/requests", requests.clear_requests, refusals=(503,)),
     Route("GET", "/api/stats", statistics.show_stats, refusals=(503,), large=True),
     Route("POST", "/api/stats/reset", statistics.reset_stats, refusals=(503,)),
-    Route("GET", "/api/analytics", statistics.analyse, refusals=(404,), large=True),
+    Route("GET", "/api/analytics", statistics.analyse, refusals=(404, 503), large=True),
     Route("GET", "/api/config", settings.show_settings),
     Route("PATCH", "/api/config", settings.change_settings, refusals=(409,)),
     Route("GET", "/api/config/strategy", settings.show_strategy),

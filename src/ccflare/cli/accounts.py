@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from ccflare.forecast import Outlook
     from ccflare.records import Account
 
+_SPARE = (
+    "provider",
+    "priority",
+    "session",
+    "kind",
+    "rate_limit_status",
+    "expires_at",
+    "windows",
+    "requests",
+    "rate_limit_reset",
+)
 _COLUMNS = (
     "name",
     "provider",
@@ -53,7 +64,8 @@ def list_accounts(*, as_json: bool) -> None:
     for row in rows:
         row["session"] = f"{row['session']} live" if row["session"] else None
         row["windows"] = ", ".join(_used(window) for window in row["windows"]) or None
-    print_table(rows, [*_COLUMNS, *(name for name in ("windows", "reason") if any(row[name] for row in rows))])
+    columns = [*_COLUMNS, *(name for name in ("windows", "reason") if any(row[name] for row in rows))]
+    print_table(rows, columns, spare=[name for name in _SPARE if name in columns])
 
 
 def add_account(name: str, *, mode: Literal["max", "console"] | None, **options: Any) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _FORMAT = "ccflare accounts"
 _VERSION = 1
 _LONGEST_FILE = 64 * 1024 * 1024
-_COSTS = range(1 << 14, (1 << 20) + 1)
+_COSTS = range(1 << 14, (1 << 18) + 1)
+"""What a file may ask for: opening one takes 256 MB of memory at most."""
 _SHORTEST_PASSPHRASE = 8
 _LONGEST_NAME = 100
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ccflare.doctor import machine
+from ccflare.doctor.credentials import examine_credentials
 from ccflare.doctor.database import NO_ACCOUNTS, examine_accounts, examine_database, last_hour
 from ccflare.doctor.masking import Mask
 from ccflare.doctor.report import Finding, Part, ask_all, iso, worst_first
@@ -65,6 +66,7 @@ _ORDER = (
     "database",
     "files",
     "accounts",
+    "credentials",
     "last_hour",
     "errors",
     "rate_limits",
@@ -96,9 +98,10 @@ def _questions(
     }
     if not identity.usable:
         unknown = partial(_not_to_be_had, identity)
-        return questions | {"accounts": partial(_no_accounts, identity), "last_hour": unknown}
+        return questions | {"accounts": partial(_no_accounts, identity), "credentials": unknown, "last_hour": unknown}
     return questions | {
         "accounts": partial(examine_accounts, settings.db_path, settings.session_duration_ms, mask, now_ms),
+        "credentials": partial(examine_credentials, settings),
         "last_hour": partial(last_hour, settings.db_path, now_ms),
     }
 

@@ -11,9 +11,9 @@ import msgspec
 from ccflare.doctor.masking import Mask
 from ccflare.doctor.report import Facts, Finding, Part, iso
 from ccflare.forecast import AccountWindows, Outlook
-from ccflare.records import Account, State, state_of
+from ccflare.records import Account, State, state_of, token_trouble
 from ccflare.store import open_store
-from ccflare.store.checkup import Checkup, Identity, examine, file_sizes, newest_schema
+from ccflare.store.checkup import NOT_A_FILE, Checkup, Identity, examine, file_sizes, is_held, newest_schema
 
 BUSY_S: Final = 1.0
 LARGE_LOG_BYTES: Final = 256 * 1024 * 1024
@@ -44,6 +44,9 @@ def examine_database(path: Path, identity: Identity, payload_budget_bytes: int) 
         findings.append(Finding("warning", message, "something reads the database all the time: end it"))
     if identity.belonging not in {"ours", "older"}:
         return Part(facts, tuple(findings))
+    if is_held(path):
+        message = "Another program holds the database: nothing can be recorded or changed"
+        findings.append(Finding("error", message, "end the program that keeps it locked"))
     checkup = examine(path)
     if checkup.integrity not in {None, "ok"}:
         findings.append(_corrupt(str(checkup.integrity)))
@@ -80,9 +83,16 @@ def _about_identity(path: Path, identity: Identity) -> Iterator[Finding]:
         case "corrupt":
             yield _corrupt(identity.detail or "")
         case "unreadable":
-            yield Finding("error", f"The database cannot be read{detail}", f"see who owns {path}, and its mode")
+            yield _unreadable(path, identity)
         case "ours":
             pass
+
+
+def _unreadable(path: Path, identity: Identity) -> Finding:
+    if identity.detail == NOT_A_FILE:
+        return Finding("error", f"{path} is not a file", "set ccflare_DB_PATH to the path of a file")
+    message = f"The database cannot be read ({identity.detail})"
+    return Finding("error", message, f"see who owns {path}, and its mode")
 
 
 def _corrupt(what: str) -> Finding:
@@ -114,7 +124,7 @@ def _row(account: Account, windows: Sequence[Outlook], mask: Mask, now_ms: int) 
         "provider": account.provider,
         "kind": account.kind,
         "state": state,
-        "reason": _reason(account, state, mask),
+        "reason": _reason(account, state, mask, now_ms),
         "base_url": None if account.base_url is None else mask.url(account.base_url),
         "priority": account.priority,
         "expires_at": iso(account.expires_at_ms),
@@ -127,9 +137,10 @@ def _row(account: Account, windows: Sequence[Outlook], mask: Mask, now_ms: int) 
     }
 
 
-def _reason(account: Account, state: State, mask: Mask) -> str | None:
+def _reason(account: Account, state: State, mask: Mask, now_ms: int) -> str | None:
     """Say why an account does not serve, in upstream's words; a person's own words are not shown."""
     reasons = {
+        "active": token_trouble(account, now_ms),
         "expired": account.expired_reason,
         "auth_failed": account.auth_failed_reason,
         "rate_limited": account.limited_reason,
@@ -153,7 +164,7 @@ def _about_all(accounts: Sequence[Account], now_ms: int) -> Iterator[Finding]:
     if not accounts:
         yield from NO_ACCOUNTS
         return
-    states = Counter(state_of(account, now_ms) for account in accounts)
+    states = Counter(_standing(account, now_ms) for account in accounts)
     if states["active"]:
         return
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -162,11 +173,19 @@ def _about_all(accounts: Sequence[Account], now_ms: int) -> Iterator[Finding]:
     yield Finding("error", f"No account can serve requests: {counted}", advice)
 
 
+def _standing(account: Account, now_ms: int) -> str:
+    state = state_of(account, now_ms)
+    return "without a good token" if state == "active" and token_trouble(account, now_ms) else state
+
+
 def _about_one(row: Facts) -> Iterator[Finding]:
     name, why = row["name"], f" ({row['reason']})" if row["reason"] else ""
     match row["state"]:
         case "expired":
             yield Finding("warning", f"{name} needs a new sign-in{why}", "ccflare accounts reauth NAME")
+        case "active" if why:
+            advice = "mend what the reason names; if that does not help: ccflare accounts reauth NAME"
+            yield Finding("warning", f"{name} cannot serve{why}", advice)
         case "auth_failed":
             yield Finding("warning", f"The credential of {name} was refused{why}", "replace it; ccflare --resume NAME")
     for window in row["windows"]:

@@ -18,10 +18,14 @@ SHORTEST_SECRET: Final = 6
 """Shorter values are words; masking them everywhere would hide the report."""
 MASKED: Final = "***"
 
+_NO_SECRETS = ("CCFLARE_OAUTH_", "OAUTH_")
+"""Addresses and scopes, whose names have the words of secrets in them."""
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|CLIENT_ID", re.IGNORECASE)
 _KEY = re.compile(r"\bsk-[A-Za-z0-9_-]{6,}")
 _ASSIGNED = re.compile(
-    r"""((?:api[-_]?key|[a-z_]*token|secret|passw(?:or)?d|authorization|cookie)["']?\s*[:=]\s*["']?)[^\s"',;&]+""",
+    # What follows `Failed to refresh access token: ` is the reason.
+    r"""((?:api[-_]?key|(?<!refresh access )[a-z_]*token|secret|passw(?:or)?d|authorization|cookie)"""
+    r"""["']?\s*[:=]\s*["']?)[^\s"',;&]+""",
     re.IGNORECASE,
 )
 _URL = re.compile(r"""([a-z][a-z0-9+.-]*)://([^\s"'<>|]+)""", re.IGNORECASE)
@@ -37,7 +41,7 @@ _COMPLETED = re.compile(r"( for )(?!account-\d)(\S.*?)(?=: \d{3} in )")
 
 def secret_name(variable: str) -> bool:
     """Say whether a variable's name promises a secret."""
-    return bool(_SECRET_NAME.search(variable))
+    return bool(_SECRET_NAME.search(variable)) and not variable.upper().startswith(_NO_SECRETS)
 
 
 class Mask:

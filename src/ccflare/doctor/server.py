@@ -19,11 +19,11 @@ def examine_server(settings: Settings) -> Part:
     port, elsewhere = _port_to_ask(settings.port, servers)
     answer, trouble = _ask(port, addresses) if port else (None, None)
     taken = bool(port) and (answer is not None or trouble is not None)
-    owner = next((process for process in found if port in process.ports), None)
+    owner = next((process for process in found if port in process.ports), None) if not elsewhere else None
     ours = answer is not None or (owner is not None and owner.is_server)
     state = "any" if not settings.port else "free" if elsewhere or not taken else "ccflare" if ours else "other"
     facts: Facts = {"port": settings.port, "state": state, "owner": None if owner is None else _owner(owner)}
-    how = _health(answer, trouble if ours else None)
+    how = Part({"running": False}) if elsewhere else _health(answer, trouble if ours else None)
     findings = [*_about_port(settings.port, state, owner), *_about_elsewhere(port if elsewhere else 0), *how.findings]
     process = {"servers": [_server(process) for process in servers]}
     return Part({"process": process, "port": facts, "health": how.facts}, tuple(findings))
@@ -78,7 +78,8 @@ def _about_port(port: int, state: str, owner: Process | None) -> list[Finding]:
 def _about_elsewhere(port: int) -> list[Finding]:
     if not port:
         return []
-    return [Finding("note", f"A server listens on port {port}, which is not the port of these settings")]
+    message = f"A server listens on port {port}, which is not the port of these settings"
+    return [Finding("note", f"{message}; it may be another installation's", f"if it is yours: --port {port}")]
 
 
 def _health(answer: dict[str, Any] | None, trouble: str | None) -> Part:

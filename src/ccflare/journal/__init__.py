@@ -13,12 +13,13 @@ from ccflare.errors import StoreBusy
 from ccflare.forecast import AccountWindows
 from ccflare.journal.inbox import Inbox
 from ccflare.journal.retention import Removed, Retention
-from ccflare.journal.watch import OnAccounts, WatchedStore
+from ccflare.journal.trouble import TroubleKind
+from ccflare.journal.watch import OnAccounts, OnWritten, WatchedStore
 from ccflare.journal.writer import Pace, Writer
 from ccflare.records import Account, Binding, Owned
 from ccflare.store import Batch, Store
 
-__all__ = ["Journal", "OnAccounts", "Pace", "Removed", "Retention", "WriterState"]
+__all__ = ["Journal", "OnAccounts", "OnWritten", "Pace", "Removed", "Retention", "TroubleKind", "WriterState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class WriterState:
     failing_s: float
     """For how many seconds nothing has worked; 0 when all is well."""
     error: str | None
+    """What went wrong last, for the log: it may name the database's path."""
+    trouble: TroubleKind | None = None
+    """The same in a word, for everybody."""
     payloads_waiting: int = 0
     """Payloads that are not in the store yet, and about how many bytes of memory they hold."""
     payload_bytes_waiting: int = 0
@@ -47,25 +51,46 @@ class Journal:
 
     `open_store` is called in the writer's thread, again whenever the database was lost; with a short busy
     timeout (1 s) the writer stays responsive. `on_accounts` is called on the loop with the accounts and their
-    secrets: once after the start, and within 250 ms after another process has changed them.
+    secrets: once after the start, and within 250 ms after another process has changed them. `on_written` is called
+    on the loop once for each batch, with the exchanges that are in the store now: while the store fails with none,
+    and never with those that it cannot take.
     """
 
-    def __init__(self, open_store: Callable[[], Store], on_accounts: OnAccounts, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        on_accounts: OnAccounts,
+        pace: Pace | None = None,
+        *,
+        on_written: OnWritten | None = None,
+    ) -> None:
         self._open_store = open_store
         self._on_accounts = on_accounts
+        self._on_written = on_written
         self._pace = pace or Pace()
         self._inbox = Inbox(self._pace.queue_bytes, self._pace.batch_rows, self._pace.payload_bytes)
         self._writer: Writer | None = None
         self.put = self._inbox.put
         """Keep a finished exchange, and what was captured of it. Never waits."""
-        self.rules = Retention()
-        """What is kept for how long. May be replaced at any time."""
+        self._rules = Retention()
 
     def start(self) -> None:
         """Start the writer. The running event loop is the one that is told about accounts."""
-        store = WatchedStore(self._open_store, asyncio.get_running_loop(), self._on_accounts)
-        self._writer = Writer(self._inbox, store, self._pace, lambda: self.rules)
+        store = WatchedStore(self._open_store, asyncio.get_running_loop(), self._on_accounts, self._on_written)
+        self._writer = Writer(self._inbox, store, self._pace, lambda: self._rules)
         self._writer.start()
+
+    @property
+    def rules(self) -> Retention:
+        """What is kept for how long. May be replaced at any time; other rules count at once."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: Retention) -> None:
+        if rules != self._rules:
+            self._rules = rules
+            if self._writer is not None:
+                self._writer.look_again()
 
     def put_changes(
         self,
@@ -81,7 +106,8 @@ class Journal:
     async def clean_up(self, within_s: float = 30.0) -> Removed:
         """Have the writer delete now what retention does not keep; return what was removed by that.
 
-        What takes longer than `within_s` goes on by itself. Raises StoreBusy when the writer is not running.
+        What takes longer than `within_s` goes on by itself. Raises StoreBusy when the writer is not running, and
+        StoreError when the database cannot be changed.
         """
         writer = self._writer
         if writer is None:
@@ -110,6 +136,7 @@ class Journal:
             lost=inbox.lost + (writer.refused if writer else 0),
             failing_s=writer.trouble.lasting_s(time.monotonic()) if writer else 0.0,
             error=writer.trouble.error if writer else None,
+            trouble=writer.trouble.kind if writer else None,
             payloads_waiting=inbox.payloads,
             payload_bytes_waiting=inbox.payload_bytes,
             payloads_written=writer.payloads.written if writer else 0,

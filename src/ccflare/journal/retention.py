@@ -121,6 +121,7 @@ class Sweep:
         self._kind = 0
         self._at_most = dict.fromkeys(_KINDS, _FIRST)
         self._removed_in_round = 0
+        self._hurried = False
         self._asked: deque[Future[None]] = deque()
         self._answering: list[Future[None]] = []
 
@@ -130,15 +131,21 @@ class Sweep:
         self._asked.append(done)
         return done
 
+    def hurry(self) -> None:
+        """Have a round begin now, at its usual pace; any thread may say so."""
+        self._hurried = True
+
     @property
     def due_at(self) -> float:
         """The monotonic second of the next step."""
         if self._trouble:
             return self._trouble.retry_at
-        return 0.0 if self._asked or self._answering else self._due_at
+        return 0.0 if self._asked or self._answering or self._hurried else self._due_at
 
     def step(self) -> None:
         """Remove a few of one kind. A failing store puts it off."""
+        if self._hurried:
+            self._hurried, self._kind = False, 0
         self._begin_asked()
         began = time.monotonic()
         try:
@@ -148,21 +155,32 @@ class Sweep:
         except StoreError as error:
             if not isinstance(error, StoreBusy):
                 self._store.close()  # it may be the connection that is broken
-            self._trouble.hit(error, time.monotonic(), "what is too old waits to be deleted")
+            self._hit(error)
             return
         except Exception as error:
             log.exception("Failed to execute DB job")
-            self._trouble.hit(error, time.monotonic(), "what is too old waits to be deleted")
+            self._hit(error)
             return
         self._trouble.over(time.monotonic())
         if removed or self._kind:
             took_s = time.monotonic() - began
             self._due_at = time.monotonic() + took_s * (1 / _SHARE - 1)
 
+    def refuse(self, error: Exception) -> None:
+        """Tell who waits that it cannot be done now. What is too old is deleted later all the same."""
+        self._begin_asked()
+        told = error if isinstance(error, StoreError) else StoreError("the database job failed; the log says why")
+        for done in self._answering:
+            done.set_exception(told)
+        self._answering.clear()
+
     def end(self) -> None:
         """Tell who waits that nothing more happens."""
-        for done in (*self._answering, *self._asked):
-            done.set_exception(StoreBusy("the server is stopping"))
+        self.refuse(StoreBusy("the server is stopping"))
+
+    def _hit(self, error: Exception) -> None:
+        self._trouble.hit(error, time.monotonic(), "what is too old waits to be deleted")
+        self.refuse(error)
 
     def _begin_asked(self) -> None:
         while self._asked:

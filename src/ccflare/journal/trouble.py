@@ -1,6 +1,8 @@
 """How long something has been failing, when to try again, and when to say so."""
 
 import logging
+import sqlite3
+from typing import Literal, TypeAlias
 
 from ccflare.errors import StoreBusy
 
@@ -14,11 +16,23 @@ PATIENCE_WITH_LOCKS_S = 5.0
 REPORT_EVERY_S = 60.0
 
 
+TroubleKind: TypeAlias = Literal["locked", "disk full", "unavailable"]
+
+
+def kind_of(error: Exception) -> TroubleKind:
+    """Say in a word what is wrong with a store: no path, nothing that was to be written."""
+    cause = error.__cause__
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return "disk full"
+    return "locked" if isinstance(error, StoreBusy) else "unavailable"
+
+
 class Trouble:
     """The present run of failures, if there is one. Instants are monotonic seconds."""
 
     def __init__(self) -> None:
         self.error: str | None = None
+        self.kind: TroubleKind | None = None
         self.retry_at = 0.0
         self._since: float | None = None
         self._pause_s = FIRST_PAUSE_S
@@ -40,7 +54,7 @@ class Trouble:
             self._report_at = now + (PATIENCE_WITH_LOCKS_S if isinstance(error, StoreBusy) else PATIENCE_S)
         else:
             self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-        self.error = str(error)
+        self.error, self.kind = str(error), kind_of(error)
         self.retry_at = now + self._pause_s
         if now >= self._report_at:
             self._report_at, self._reported = now + REPORT_EVERY_S, True
@@ -52,4 +66,4 @@ class Trouble:
             return
         if self._reported:
             log.info("DB jobs are executed again after %.1f s", now - self._since)
-        self._since, self.error, self.retry_at = None, None, 0.0
+        self._since, self.error, self.kind, self.retry_at = None, None, None, 0.0

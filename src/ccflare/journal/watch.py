@@ -1,18 +1,21 @@
 """The store as the writer holds it: opened when needed and when its file was lost, watched for others.
 
 When the file vanishes under a running server, rows go into a new one, and the accounts in memory stay in
-use: an empty database is no word of the operator's, the first account in it is.
+use: an empty database is no word of the operator's, the first account in it is. In the same way the credentials
+in memory stay in use when those in the store cannot be read any more; whatever else it says of accounts counts.
 """
 
 import logging
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from ccflare.records import Account, Credentials
+from ccflare.errors import KeyMismatch
+from ccflare.records import Account, Credentials, Exchange
 from ccflare.store import Store
 
 OnAccounts: TypeAlias = Callable[[list[Account], dict[str, Credentials]], None]
+OnWritten: TypeAlias = Callable[[Sequence[Exchange]], None]
 
 log = logging.getLogger("ccflare.async-db-writer")
 
@@ -20,14 +23,22 @@ log = logging.getLogger("ccflare.async-db-writer")
 class WatchedStore:
     """One connection at a time, used by one thread. Its methods raise what the store raises."""
 
-    def __init__(self, open_store: Callable[[], Store], loop: AbstractEventLoop, on_accounts: OnAccounts) -> None:
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        loop: AbstractEventLoop,
+        on_accounts: OnAccounts,
+        on_written: OnWritten | None = None,
+    ) -> None:
         self._open_store = open_store
         self._loop = loop
         self._on_accounts = on_accounts
+        self._on_written = on_written
         self._store: Store | None = None
         self._told: tuple[list[Account], dict[str, Credentials]] | None = None
         self._stale = True
         self._lost = False
+        self._locked_out = False
 
     def here(self) -> Store:
         """Return the open store, a new one when the database was removed or replaced."""
@@ -47,13 +58,15 @@ class WatchedStore:
         if not self._stale:
             return
         # In this order a new account never comes without its credential.
-        found = store.accounts(), store.credentials()
+        found = store.accounts(), self._credentials(store)
         self._stale = False
         if self._lost and not found[0]:
             log.error("The database has no accounts any more; those in memory are used until one is added")
         elif found != self._told:
+            if self._lost:
+                self._report_dropped(found[0])
             self._told = found
-            self._tell(*found)
+            self._tell(self._on_accounts, *found)
         self._lost &= not found[0]
 
     def close(self) -> None:
@@ -62,9 +75,37 @@ class WatchedStore:
             self._store.close()
             self._store = None
 
-    def _tell(self, accounts: list[Account], credentials: dict[str, Credentials]) -> None:
+    def written(self, exchanges: Sequence[Exchange]) -> None:
+        """Tell the loop what is in the store now."""
+        if self._on_written is not None and exchanges:
+            self._tell(self._on_written, exchanges)
+
+    def _credentials(self, store: Store) -> dict[str, Credentials]:
+        """Return the credentials; those told last when they are under a key that this process does not have."""
         try:
-            self._loop.call_soon_threadsafe(self._on_accounts, accounts, credentials)
+            found = store.credentials()
+        except KeyMismatch as error:
+            if self._told is None:
+                raise
+            if not self._locked_out:
+                log.error("The accounts' credentials cannot be read; those in memory are used: %s", error)
+            self._locked_out = True
+            return self._told[1]
+        if self._locked_out:
+            log.info("The accounts' credentials can be read again")
+        self._locked_out = False
+        return found
+
+    def _report_dropped(self, accounts: list[Account]) -> None:
+        """Name the accounts that were in use until now and are not in the database any more."""
+        here = {account.id for account in accounts}
+        dropped = [account.name for account in self._told[0] if account.id not in here] if self._told else []
+        if dropped:
+            log.warning("Not used any more, because the new database does not have them: %s", ", ".join(dropped))
+
+    def _tell(self, whom: Callable[..., None], *what: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(whom, *what)
         except RuntimeError:
             # The loop has ended before the writer: there is nobody left to tell.
-            log.debug("Accounts changed after the server stopped")
+            log.debug("The writer has news after the server stopped")

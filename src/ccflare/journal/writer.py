@@ -88,6 +88,11 @@ class Writer:
         self._inbox.wake()
         return done
 
+    def look_again(self) -> None:
+        """Have retention look soon: its rules are others now."""
+        self.sweep.hurry()
+        self._inbox.wake()
+
     # The thread.
 
     def _run(self) -> None:
@@ -110,6 +115,7 @@ class Writer:
         """Do what is due. A failure of any kind puts things off and loses nothing."""
         if self.trouble:
             if now < self.trouble.retry_at:
+                self.sweep.refuse(StoreBusy(self.trouble.error or "the database cannot be written"))
                 return
             self._watch_at = now  # so that something is tried
         self._report_lost()
@@ -131,6 +137,7 @@ class Writer:
             self._use_the_time()
 
     def _hit(self, error: Exception) -> None:
+        self.sweep.refuse(error)
         self.trouble.hit(error, time.monotonic(), f"{self._inbox.waiting} exchanges wait to be recorded")
 
     def _use_the_time(self) -> None:
@@ -176,6 +183,7 @@ class Writer:
                 self._write_singly(store, batch)
             else:
                 self.written += len(batch.exchanges)
+                self._store.written(batch.exchanges)
             self._pending.forget(batch)
             self._inbox.done(batch.exchanges)
         # What came meanwhile has called nobody unless the queue was empty then.
@@ -203,6 +211,7 @@ class Writer:
                 log.error("Failed to execute DB job: %s can never be stored: %s", subject, error)
             else:
                 self.written += len(single.exchanges)
+                self._store.written(single.exchanges)
 
     def _report_lost(self) -> None:
         lost = self._inbox.lost

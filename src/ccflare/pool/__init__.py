@@ -319,6 +319,14 @@ class Pool:
             return None
         return f"Account {account.name}: rate_limited status {before} -> {status}, reset {iso(reset_ms)}"
 
+    def try_again(self, account_id: str) -> None:
+        """Forget what an account is not asked for at the moment: a person wants it to be tried again."""
+        member = self._members.get(account_id)
+        if member is not None:
+            member.models.clear()
+            member.families.clear()
+            member.streak = 0
+
     def apply(self, account_id: str, effect: Effect, ask: Ask, now_ms: int) -> str | None:
         """Carry out what a verdict means for an account. Returns a line for the log when it is news."""
         member = self._members.get(account_id)

@@ -30,6 +30,8 @@ WAIT_S = 20.0
 """Longest wait of one exchange; the flight goes on without it."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
+LONGEST_URGENT_S = 30.0
+"""The longest pause when an exchange needs the token, unless the endpoint asks for a longer one."""
 LONGEST_ASKED_S = 3600.0
 """The endpoint is not believed when it asks for a longer pause."""
 SHORTEST_LIFE_MS = 1000
@@ -43,12 +45,17 @@ class _Case:
     account: Account
     early: float
     """The account's own share of `AHEAD_MS`, so that neither accounts nor processes refresh in step."""
+    refreshed_at_ms: int | None = None
+    """When this process did it last; the store's word of it comes a little later."""
     gone: bool = False
     """The account was removed; only a flight that has not ended keeps this."""
     flight: Flight | None = None
     task: asyncio.Task[None] | None = None
     failures: int = 0
     again_at: float = 0.0
+    """When it is tried again ahead of need."""
+    urgent_at: float = 0.0
+    """When it is tried again for an exchange."""
     error: str | None = None
     dead: Dead | None = None
     unsaved: Unsaved | None = None
@@ -92,13 +99,20 @@ class Refresher:
         if secret is not None or account.kind != "oauth":
             return secret
         case = self._cases.get(account.id)
-        task = None if case is None else case.task or self._start(case)
+        task = None if case is None else case.task or self._start(case, urgent=True)
         if case is None or task is None:
             return None
         if case.flight is not None:
             case.flight.urgent = True
         await asyncio.wait((task,), timeout=WAIT_S)
         return self._keyring.secret(account, self._ground.now_ms())
+
+    def is_hopeless(self, account: Account) -> bool:
+        """Say whether `fresh` would give up at once: there is no good token, and no refresh is to be tried yet."""
+        case = self._cases.get(account.id)
+        if case is None or case.task is not None or self._keyring.secret(account, self._ground.now_ms()) is not None:
+            return False
+        return case.dead is not None or self._ground.clock.monotonic() < case.urgent_at
 
     def trouble(self, account: Account) -> str:
         """Say why `fresh` had nothing to return, in words without secrets."""
@@ -148,7 +162,7 @@ class Refresher:
 
     @staticmethod
     def _ahead_ms(case: _Case, expires_at_ms: int) -> float:
-        born_ms = case.account.last_refresh_at_ms
+        born_ms = max(case.account.last_refresh_at_ms or 0, case.refreshed_at_ms or 0) or None
         life_ms = expires_at_ms - born_ms if born_ms is not None and born_ms < expires_at_ms else 4 * AHEAD_MS
         return min(AHEAD_MS, life_ms / 4) * case.early
 
@@ -157,10 +171,14 @@ class Refresher:
 
     # Flights.
 
-    def _start(self, case: _Case) -> asyncio.Task[None] | None:
+    def _start(self, case: _Case, *, urgent: bool = False) -> asyncio.Task[None] | None:
         """Begin a refresh, unless the last failure is too fresh or nothing but a new sign-in helps."""
         held = self._keyring.held(case.account.id)
-        if held is None or self._closed or self._ground.clock.monotonic() < case.again_at:
+        if (
+            held is None
+            or self._closed
+            or self._ground.clock.monotonic() < (case.urgent_at if urgent else case.again_at)
+        ):
             return None
         if case.dead is not None:
             if held.credentials.refresh_token == case.dead.used:
@@ -200,18 +218,20 @@ class Refresher:
             grant = Grant(grant.credentials, max(grant.expires_at_ms, now_ms + SHORTEST_LIFE_MS))
         self._keyring.adopt(grant)
         if good.refreshed:
+            case.refreshed_at_ms = now_ms
             log.info("Refreshed the token of account %s%s", name, ", after failures" if case.failures else "")
         if good.unsaved is not None:
             log.error("The new tokens of account %s cannot be saved yet and are lost if ccflare ends before", name)
         case.failures, case.error, case.unsaved = 0, None, good.unsaved
 
     def _put_off(self, case: _Case, failed: Failed) -> None:
+        now, asked_s = self._ground.clock.monotonic(), min(failed.retry_after_s or 0.0, LONGEST_ASKED_S)
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(case.failures, 16)) * self._rng.uniform(0.5, 1.0)
-        if failed.retry_after_s is not None:
-            pause_s = max(pause_s, min(failed.retry_after_s, LONGEST_ASKED_S))
         case.failures += 1
         case.error = failed.error
-        case.again_at = self._ground.clock.monotonic() + pause_s
+        case.urgent_at = now + max(min(pause_s, LONGEST_URGENT_S), asked_s)
+        pause_s = max(pause_s, asked_s)
+        case.again_at = now + pause_s
         log.warning(
             "Token refresh failed: %s (account %s, next try in %.1f s)", failed.error, case.account.name, pause_s
         )

@@ -19,9 +19,9 @@ where it comes from.
 | Linux, macOS | `~/.config/ccflare/ccflare.json`, or below `XDG_CONFIG_HOME` when that is an absolute path |
 | Windows | `%LOCALAPPDATA%\\ccflare\\ccflare.json`, else `%APPDATA%\\ccflare\\ccflare.json` |
 
-{variables} names another file. A missing file is created with the defaults, readable by you only. One
-that is there is only written to by `PATCH /api/config`, and a broken one never. It is one JSON object. `null` means "not set here". A relative path in
-it starts at the file's own directory, and `~` is your home.
+{variables} names another file. A missing file is created with the defaults, readable by you only. One that
+is there is only written to by `PATCH /api/config`, and a broken one never. It is one JSON object. `null`
+means "not set here". A relative path in it starts at the file's own directory, and `~` is your home.
 """
 
 _PROBLEMS = """

@@ -8,18 +8,23 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from ccflare.store.opening import APPLICATION_ID, is_busy
+from ccflare.store.safe import COUNT_CLEAR, SELECT_PROOF, fitting
+from ccflare.vault import Keys
 
 Belonging = Literal[
     "ours", "empty", "missing", "original", "older", "newer", "foreign", "locked", "corrupt", "unreadable"
 ]
 
 BUSY_S: Final = 0.5
+HELD_S: Final = 1.5
+NOT_A_FILE: Final = "it is not a file"
 _STEPS: Final = 20_000
 """Instructions of SQLite's machine between two looks at the clock: about a millisecond."""
 _MOST_TABLES: Final = 50
@@ -70,6 +75,16 @@ class AccountTexts(NamedTuple):
     """Credentials that are stored in clear."""
 
 
+class AtRest(NamedTuple):
+    """How the credentials of a database are stored."""
+
+    encrypted: bool
+    in_clear: int
+    """Accounts with a credential in clear."""
+    under_first_key: bool
+    """False: they are under a key that is to be replaced by the first one, or in clear."""
+
+
 def newest_schema() -> int:
     """Return the number of the schema that this program works with."""
     return max(int(path.name[:4]) for path in Path(__file__).with_name("migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
@@ -92,7 +107,7 @@ def identify(path: Path) -> Identity:
         if not path.exists():
             return Identity("missing")
         if not path.is_file():
-            return Identity("unreadable", detail="it is not a file")
+            return Identity("unreadable", detail=NOT_A_FILE)
         if not os.access(path, os.R_OK):
             return Identity("unreadable", detail="Permission denied")
         with _opened(path) as connection:
@@ -118,6 +133,34 @@ def account_texts(path: Path) -> list[AccountTexts]:
 def _texts(row: Mapping[str, Any]) -> AccountTexts:
     stored = (row.get(column) for column in ("api_key", "access_token", "refresh_token"))
     return AccountTexts(str(row["name"]), row.get("base_url"), tuple(str(text) for text in stored if text))
+
+
+def at_rest(path: Path, keys: Keys) -> AtRest:
+    """Say how credentials are stored. Raises KeyMismatch when the keys do not fit, and sqlite3.Error."""
+    with _opened(path) as connection:
+        row = connection.execute(SELECT_PROOF).fetchone()
+        in_clear = int(connection.execute(COUNT_CLEAR).fetchone()[0])
+    place, _ = fitting(row, keys, path)
+    return AtRest(row is not None, in_clear, place == 0)
+
+
+def is_held(path: Path) -> bool:
+    """Whether another program keeps a database of ours from being changed, for longer than a server ever does."""
+    location = f"{path.resolve().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(location, uri=True, timeout=HELD_S, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if is_busy(error):
+                return True
+            raise
+        connection.execute("ROLLBACK")
+    return False
+
+
+def backups(path: Path) -> list[Path]:
+    """Return the copies that were made of the original program's database before it was upgraded."""
+    return sorted(path.parent.glob(f"{escape(path.name)}.backup-*"))
 
 
 def examine(path: Path, *, check_s: float = 1.0, count_s: float = 0.5) -> Checkup:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from ccflare.errors import KeyMismatch, StoreBusy, StoreError
 from ccflare.records import Credentials
@@ -18,8 +19,8 @@ from ccflare.vault import SALT_BYTES, Cipher, Keys, WrongKey, is_sealed
 log = logging.getLogger("ccflare.store")
 
 _PROOF = "ccflare"
-_SELECT = "SELECT salt, proof FROM vault"
-_COUNT_CLEAR = """
+SELECT_PROOF = "SELECT salt, proof FROM vault"
+COUNT_CLEAR = """
     SELECT COUNT(*) FROM accounts
     WHERE (api_key <> '' AND api_key NOT LIKE 'enc:v1:%')
        OR (access_token <> '' AND access_token NOT LIKE 'enc:v1:%')
@@ -45,10 +46,10 @@ class Safe:
         Raises KeyMismatch when they do not fit; then nothing was touched.
         """
         for _ in range(_TRIES):
-            row = self._db.one(_SELECT)
+            row = self._db.one(SELECT_PROOF)
             if self._unlocked and row == self._seen:
                 return
-            place, cipher = self._fitting(row)
+            place, cipher = fitting(row, self._keys, self._db.path)
             if len(self._keys) and (place != 0 or self._has_clear()):
                 self._seal_all(row, cipher)
             else:
@@ -60,7 +61,7 @@ class Safe:
         """All or nothing, with credentials to be written."""
         self.unlock()
         with self._db.transaction():
-            if self._db.one(_SELECT) != self._seen:
+            if self._db.one(SELECT_PROOF) != self._seen:
                 raise StoreBusy(f"the credentials are being encrypted by another process ({self._db.path})")
             yield
 
@@ -80,27 +81,8 @@ class Safe:
 
     # Keys.
 
-    def _fitting(self, row: Row | None) -> tuple[int | None, Cipher | None]:
-        """Return which of the keys is in force, and its cipher; None when everything is in clear."""
-        if row is None:
-            return None, None
-        salt, proof = row
-        for place, cipher in enumerate(self._keys.ciphers(salt)):
-            with contextlib.suppress(WrongKey):
-                if cipher.open(proof, _PROOF) == _PROOF:
-                    return place, cipher
-        if not len(self._keys):
-            raise KeyMismatch(
-                f"The stored credentials are encrypted ({self._db.path}): "
-                "set ccflare_SECRET_KEY to the key that they are under"
-            )
-        raise KeyMismatch(
-            f"ccflare_SECRET_KEY is not the key that the stored credentials are under ({self._db.path}); nothing was "
-            "changed. To change the key, give the new one and, behind a comma, the old one"
-        )
-
     def _has_clear(self) -> bool:
-        found = self._db.one(_COUNT_CLEAR)
+        found = self._db.one(COUNT_CLEAR)
         return bool(found and found[0])
 
     def _sealed(self, text: str | None, account_id: str, column: str) -> str | None:
@@ -116,7 +98,7 @@ class Safe:
         new = next(self._keys.ciphers(salt))
         self._db.run("PRAGMA secure_delete = ON")
         with self._db.transaction():
-            if self._db.one(_SELECT) != before:
+            if self._db.one(SELECT_PROOF) != before:
                 return  # another process was faster
             count = 0
             for account_id, *texts in self._db.rows(rows.SELECT_CREDENTIALS):
@@ -136,6 +118,28 @@ class Safe:
             self._db.script("PRAGMA incremental_vacuum")
             self._db.rows("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.run("PRAGMA secure_delete = FAST")
+
+
+def fitting(row: Row | None, keys: Keys, path: Path) -> tuple[int | None, Cipher | None]:
+    """Return which of the keys is in force, and its cipher; None when everything is in clear. Raises KeyMismatch.
+
+    `row`: what `SELECT_PROOF` has found in the database at `path`.
+    """
+    if row is None:
+        return None, None
+    salt, proof = row
+    for place, cipher in enumerate(keys.ciphers(salt)):
+        with contextlib.suppress(WrongKey):
+            if cipher.open(proof, _PROOF) == _PROOF:
+                return place, cipher
+    if not len(keys):
+        raise KeyMismatch(
+            f"The stored credentials are encrypted ({path}): set ccflare_SECRET_KEY to the key that they are under"
+        )
+    raise KeyMismatch(
+        f"ccflare_SECRET_KEY is not the key that the stored credentials are under ({path}); nothing was "
+        "changed. To change the key, give the new one and, behind a comma, the old one"
+    )
 
 
 def _place(account_id: str, column: str) -> str:

@@ -82,7 +82,13 @@ class Transport:
         return len(self._connections) - len(self._pool)
 
     async def open(
-        self, origin: Origin, request: OutgoingRequest, *, first_byte_s: float, exchange_s: float
+        self,
+        origin: Origin,
+        request: OutgoingRequest,
+        *,
+        first_byte_s: float,
+        exchange_s: float,
+        once: bool = False,
     ) -> Response:
         """Send a request; return when the head of the final answer is in.
 
@@ -90,7 +96,8 @@ class Transport:
         uploading included, and its last byte after `exchange_s`. Raises TransportError (`connect_error`,
         `connect_timeout`, `first_byte_timeout`, `exchange_timeout`, `protocol_error`, `broken`), or whatever
         an iterated body raises. A request whose kept connection turns out to be dead, before any byte of an
-        answer, is repeated once on a new one when its body can be.
+        answer, is repeated once on a new one when its body can be. `once`: it goes over a new connection at once,
+        so that nothing is ever sent twice (RFC 9110 §9.2.2).
         """
         loop = self._loop
         if loop is None:
@@ -99,7 +106,7 @@ class Transport:
         first_byte_at, exchange_at = now + first_byte_s, now + exchange_s
         route = self._routes.get(origin) or self._new_route(origin)
         head = self._serialized(route, request)
-        connection = self._kept(route, now)
+        connection = None if once else self._kept(route, now)
         if connection is not None:
             try:
                 return await self._exchange(connection, request, head, first_byte_at, exchange_at)

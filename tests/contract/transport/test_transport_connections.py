@@ -105,6 +105,26 @@ async def test_nothing_else_is_ever_repeated(first: bytes) -> None:
         assert (server.accepted, asked) == (1, 1)
 
 
+async def test_what_may_be_sent_once_only_meets_no_kept_connection() -> None:
+    """It goes over a new connection, although one is kept; when that ends without an answer it is an error."""
+    asked = 0
+
+    async def script(talk: Conversation) -> None:
+        nonlocal asked
+        await talk.request()
+        asked += 1
+        if server.accepted == 1:
+            await talk.send(HELLO)
+            await talk.request()
+
+    async with peer(script) as server, closing(Transport()) as transport:
+        assert await body_of(await ask(transport, server.origin, b"x")) == b"hello"
+        assert transport.connections_idle == 1
+        with pytest.raises(TransportError) as caught:
+            await ask(transport, server.origin, b"x", once=True)
+        assert (caught.value.kind, server.accepted, asked) == ("broken", 2, 2)
+
+
 async def test_a_body_in_pieces_is_never_repeated() -> None:
     """Pieces can be sent only once: a dead kept connection is an error then."""
 

@@ -1,0 +1,142 @@
+/** What the pages ask, and how often. A hidden tab asks nothing. */
+
+import {
+  keepPreviousData,
+  QueryClient,
+  useInfiniteQuery,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { change, Refused, read, type Schemas } from "./client";
+
+export type Account = Schemas["AccountView"];
+export type Exchange = Schemas["RequestView"];
+export type Details = Schemas["RequestDetails"];
+export type Attempt = Schemas["AttemptView"];
+export type Analytics = Schemas["Analytics"];
+export type Measures = Schemas["ModelMeasures"];
+export type Point = Schemas["Point"];
+export type Setting = Schemas["SettingView"];
+export type LogEntry = Schemas["LogEntry"];
+export type Range = Analytics["range"];
+
+export const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 2_000,
+      gcTime: 5 * 60_000,
+      retry: (failures, error) => failures < 2 && (!(error instanceof Refused) || error.status === 503),
+    },
+  },
+});
+
+export interface RequestFilter {
+  status?: string;
+  account?: string;
+  model?: string;
+  from?: string;
+  to?: string;
+}
+
+export interface Period {
+  range: Range;
+  account?: string;
+  model?: string;
+  status?: string;
+  mode?: Analytics["mode"];
+}
+
+export function useHealth() {
+  return useQuery({
+    queryKey: ["health"],
+    queryFn: ({ signal }) => read("/health", { signal }),
+    refetchInterval: 5_000,
+    retry: false,
+  });
+}
+
+export function useAccounts() {
+  return useQuery({
+    queryKey: ["accounts"],
+    queryFn: ({ signal }) => read("/api/accounts", { signal }),
+    refetchInterval: 5_000,
+  });
+}
+
+export function useAnalytics(period: Period) {
+  return useQuery({
+    queryKey: ["analytics", period],
+    queryFn: ({ signal }) => read("/api/analytics", { query: period, signal }),
+    refetchInterval: period.range === "1h" || period.range === "6h" ? 5_000 : 15_000,
+    placeholderData: keepPreviousData,
+  });
+}
+
+export function useRequests(filter: RequestFilter) {
+  return useInfiniteQuery({
+    queryKey: ["requests", filter],
+    queryFn: ({ pageParam, signal }) =>
+      read("/api/requests", { query: { ...filter, limit: 100, ...(pageParam && { cursor: pageParam }) }, signal }),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    refetchOnWindowFocus: false,
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+export function useRequest(id: string) {
+  return useQuery({
+    queryKey: ["request", id],
+    queryFn: ({ signal }) => read("/api/requests/{id}", { at: { id }, signal }),
+    staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 60_000,
+  });
+}
+
+export function useSettings() {
+  return useQuery({ queryKey: ["settings"], queryFn: ({ signal }) => read("/api/config", { signal }) });
+}
+
+export function useLogHistory(level: LogEntry["level"], text: string) {
+  return useQuery({
+    queryKey: ["logs", level, text],
+    queryFn: ({ signal }) =>
+      read("/api/logs/history", { query: { limit: 500, ...(level && { level }), ...(text && { text }) }, signal }),
+    staleTime: Number.POSITIVE_INFINITY,
+    refetchOnWindowFocus: false,
+    gcTime: 0,
+  });
+}
+
+/** A change of the accounts; the list is asked anew when it is done. */
+export function useAccountChange<T, V>(run: (wanted: V) => Promise<T>) {
+  const queries = useQueryClient();
+  return useMutation({
+    mutationFn: run,
+    onSettled: () =>
+      Promise.all([
+        queries.invalidateQueries({ queryKey: ["accounts"] }),
+        queries.invalidateQueries({ queryKey: ["health"] }),
+      ]),
+  });
+}
+
+export const accounts = {
+  add: (account: Schemas["NewAccount"]) => change("post", "/api/accounts", account),
+  pause: (id: string, reason: string | null) => change("post", "/api/accounts/{id}/pause", { reason }, { id }),
+  resume: (id: string) => change("post", "/api/accounts/{id}/resume", {}, { id }),
+  rename: (id: string, name: string) => change("post", "/api/accounts/{id}/rename", { name }, { id }),
+  setPriority: (id: string, priority: number) => change("post", "/api/accounts/{id}/priority", { priority }, { id }),
+  remove: (id: string, confirm: string) => change("delete", "/api/accounts/{id}", { confirm }, { id }),
+  beginSignIn: (wanted: Schemas["SignInWanted"]) => change("post", "/api/oauth/init", wanted),
+  beginSignInAgain: (id: string) => change("post", "/api/accounts/{id}/reauth", {}, { id }),
+  completeSignIn: (pasted: Schemas["PastedCode"]) => change("post", "/api/oauth/callback", pasted),
+};
+
+export const upkeep = {
+  saveSettings: (changes: Schemas["SettingsChange"]) => change("patch", "/api/config", changes),
+  cleanUp: () => change("post", "/api/maintenance/cleanup", {}),
+  resetCounters: () => change("post", "/api/stats/reset", {}),
+  clearHistory: () => change("delete", "/api/requests", { confirm: "clear" }),
+};

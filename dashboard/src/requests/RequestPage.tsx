@@ -1,0 +1,116 @@
+import { Tabs } from "@mantine/core";
+import { ArrowLeft } from "lucide-react";
+import { type ReactNode, useMemo } from "react";
+import { Link } from "wouter";
+import { type Details, useRequest } from "../api/questions";
+import { count } from "../format/numbers";
+import { fullTime } from "../format/time";
+import { Panel } from "../frame/Panel";
+import { Empty, Failure, Loading } from "../frame/states";
+import { Attempts } from "./Attempts";
+import { CopyButton } from "./CopyButton";
+import { ConversationView } from "./conversation/ConversationView";
+import { conversationOf } from "./conversation/conversation";
+import { asCurl, asJson } from "./copy";
+import { Facts } from "./Facts";
+import { lastList } from "./lists";
+import { Message } from "./Message";
+import { OUTCOMES } from "./outcome";
+import styles from "./RequestPage.module.css";
+import { Status } from "./RequestRow";
+
+export default function RequestPage({ id }: { id: string }) {
+  const { data, error, isPending, refetch } = useRequest(id);
+  return (
+    <div className="stack">
+      <div className={styles.head}>
+        <Link href={lastList()} className={styles.back ?? ""}>
+          <ArrowLeft size={15} aria-hidden="true" />
+          Requests
+        </Link>
+        {data && <Title details={data} />}
+      </div>
+      {error && <Failure error={error} again={() => void refetch()} />}
+      {isPending && <Loading lines={6} />}
+      {data && <Found details={data} />}
+    </div>
+  );
+}
+
+function Title({ details: { request } }: { details: Details }) {
+  return (
+    <>
+      <h1 className={styles.title}>
+        <Status request={request} /> <span className="mono">{request.method}</span>{" "}
+        <span className="mono cut">{request.path}</span>
+      </h1>
+      <p className="quiet">
+        {OUTCOMES[request.outcome].word}, <time dateTime={request.timestamp}>{fullTime(request.timestamp_ms)}</time>
+      </p>
+    </>
+  );
+}
+
+function Found({ details }: { details: Details }) {
+  const curl = useMemo(() => asCurl(details, location.origin), [details]);
+  return (
+    <>
+      {details.request.error_message && <p className={styles.problem}>{details.request.error_message}</p>}
+      <Facts request={details.request} />
+      <Panel title="Why this account">
+        <Attempts details={details} />
+      </Panel>
+      <section className="panel" aria-label="What was said">
+        <Said
+          details={details}
+          tools={
+            <>
+              <CopyButton text={() => asJson(details)} name="JSON" />
+              <CopyButton text={curl === null ? null : () => curl} name="curl" />
+            </>
+          }
+        />
+      </section>
+    </>
+  );
+}
+
+function Said({ details, tools }: { details: Details; tools: ReactNode }) {
+  const { payload } = details;
+  const conversation = useMemo(() => (payload ? conversationOf(payload) : null), [payload]);
+  if (!payload) {
+    return (
+      <div className="inside">
+        <div className={styles.tools}>{tools}</div>
+        <Empty title={details.payload_damaged ? "What was said cannot be read any more" : "What was said is not kept"}>
+          Bodies are kept for some days, and only while <Link href="/settings#store_payloads">store_payloads</Link> is
+          on.
+        </Empty>
+      </div>
+    );
+  }
+  return (
+    <Tabs defaultValue={conversation ? "conversation" : "request"} keepMounted={false} className={styles.said ?? ""}>
+      <Tabs.List className={styles.tabs ?? ""}>
+        {conversation && <Tabs.Tab value="conversation">Conversation</Tabs.Tab>}
+        <Tabs.Tab value="request">Request</Tabs.Tab>
+        <Tabs.Tab value="response">Response</Tabs.Tab>
+      </Tabs.List>
+      <div className={styles.tools}>{tools}</div>
+      {conversation && (
+        <Tabs.Panel value="conversation" p="md">
+          <ConversationView conversation={conversation} />
+        </Tabs.Panel>
+      )}
+      <Tabs.Panel value="request" p="md">
+        <Message line={`${details.request.method} ${payload.target}`} message={payload.request} />
+      </Tabs.Panel>
+      <Tabs.Panel value="response" p="md">
+        <Message
+          line={payload.status === null ? "No answer" : `Status ${count(payload.status)}`}
+          message={payload.response}
+        />
+      </Tabs.Panel>
+    </Tabs>
+  );
+}

@@ -1,0 +1,56 @@
+import { expect, it } from "vitest";
+import type { Setting } from "../api/questions";
+import { grouped } from "./groups";
+import { fieldOf, inWords, isOverridden, listFrom } from "./values";
+
+function setting(name: string, more: Partial<Setting> = {}): Setting {
+  return { name, value: "", source: "default", choices: null, meaning: `About ${name}.`, ...more } as Setting;
+}
+
+it("shows every setting in exactly one group", () => {
+  const names = [
+    "port",
+    "client_id",
+    "client_keys",
+    "retry_delay_ms",
+    "http_proxy",
+    "something_new",
+    "log_level",
+    "data_retention_days",
+  ];
+  const shown = grouped(
+    names.map((name) => setting(name)),
+    "",
+  ).flatMap(([, members]) => members.map((each) => each.name));
+  expect(shown.toSorted()).toEqual(names.toSorted());
+  expect(grouped([setting("something_new")], "")[0]?.[0]).toBe("More");
+});
+
+it("finds a setting by its meaning, whatever the case", () => {
+  expect(grouped([setting("port"), setting("host")], "ABOUT HO").flatMap(([, members]) => members)).toHaveLength(1);
+});
+
+it("chooses the field by the kind of value", () => {
+  expect([
+    fieldOf(setting("a", { value: true })),
+    fieldOf(setting("b", { value: "x", choices: ["x", "y"] })),
+    fieldOf(setting("c", { value: 3 })),
+    fieldOf(setting("d", { value: [] })),
+    fieldOf(setting("e", { value: "x" })),
+  ]).toEqual(["switch", "choice", "number", "list", "text"]);
+});
+
+it("does not offer to edit what the file cannot change", () => {
+  expect(
+    ["default", "file", "environment", "flag"].map((source) =>
+      isOverridden(setting("a", { source: source as Setting["source"] })),
+    ),
+  ).toEqual([false, false, true, true]);
+});
+
+it("reads lists however they are written, and says long numbers in words", () => {
+  expect(listFrom(" a.example,b.example\n c ,")).toEqual(["a.example", "b.example", "c"]);
+  expect(inWords(setting("session_duration_ms", { value: 3_600_000 }))).toBe("= 1 h");
+  expect(inWords(setting("payload_budget_bytes", { value: 1_073_741_824 }))).toBe("= 1.07 GB");
+  expect(inWords(setting("port", { value: 8080 }))).toBeNull();
+});
