@@ -204,11 +204,10 @@ def test_a_client_that_leaves_and_a_server_that_stops_lose_no_account(home: Home
         _, begun = call(server, "/api/oauth/init", name="me", mode="max")
         body = json.dumps({"flow_id": begun["flow_id"], "code": allow(begun["auth_url"])}).encode()
         upstream.rule("slow-first-byte", match=TOKEN_PATH, times=1)
-        asked = len(upstream.settled_log())
         head = f"POST /api/oauth/callback HTTP/1.1\r\nhost: localhost:{server.port}\r\ncontent-length: {len(body)}\r\n"
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(f"{head}content-type: application/json\r\n\r\n".encode() + body)
-            eventually(lambda: len(upstream.log) > asked, what="the code was sent")
+            eventually(lambda: upstream.in_flight, what="the code was sent")
         server.stop()
         assert "Account me was signed in to" in server.log_text()
     assert home.states() == {"me": "active"}

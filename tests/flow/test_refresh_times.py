@@ -49,8 +49,9 @@ async def test_short_lived_tokens_are_not_refreshed_all_the_time(world: World) -
     process = world.process()
     with chore(process):
         await until(lambda: world.stored_refresh_token() == "rt-a-1", "refreshed")
-        process.look()
         await asyncio.sleep(0.2)
+        process.look()
+        await asyncio.sleep(0.1)
         assert world.endpoint.used == ["rt-a-0"]
         world.clock.ahead += 55
         await until(lambda: world.stored_refresh_token() == "rt-a-2", "refreshed again")

@@ -7,7 +7,7 @@ tried again. Exchanges come first: payloads and retention get the time between b
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -176,16 +176,11 @@ class Writer:
         self._sort_in()
         while self._pending:
             batch = self._pending.batch(self._pace.batch_rows)
-            store = self._store.here()
-            try:
-                store.write(batch)
-            except ValueError:
-                self._write_singly(store, batch)
-            else:
-                self.written += len(batch.exchanges)
-                self._store.written(batch.exchanges)
+            written = self._write(self._store.here(), batch)
             self._pending.forget(batch)
             self._inbox.done(batch.exchanges)
+            self.written += len(written)
+            self._store.written(written)
         # What came meanwhile has called nobody unless the queue was empty then.
         self._write_at = time.monotonic() + self._pace.batch_s if self._inbox else None
 
@@ -200,8 +195,17 @@ class Writer:
                 case Batch():
                     self._pending.merge(item)
 
-    def _write_singly(self, store: Store, batch: Batch) -> None:
+    def _write(self, store: Store, batch: Batch) -> Sequence[Exchange]:
+        """Write a batch; return its exchanges that are in the store then."""
+        try:
+            store.write(batch)
+        except ValueError:
+            return self._write_singly(store, batch)
+        return batch.exchanges
+
+    def _write_singly(self, store: Store, batch: Batch) -> Sequence[Exchange]:
         """Find what no store can take, so that it does not hold up the rest."""
+        written: list[Exchange] = []
         for single in singles(batch):
             try:
                 store.write(single)
@@ -210,8 +214,8 @@ class Writer:
                 subject = single.exchanges[0].id if single.exchanges else "a change"
                 log.error("Failed to execute DB job: %s can never be stored: %s", subject, error)
             else:
-                self.written += len(single.exchanges)
-                self._store.written(single.exchanges)
+                written += single.exchanges
+        return written
 
     def _report_lost(self) -> None:
         lost = self._inbox.lost

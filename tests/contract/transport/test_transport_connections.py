@@ -116,6 +116,7 @@ async def test_what_may_be_sent_once_only_meets_no_kept_connection() -> None:
         if server.accepted == 1:
             await talk.send(HELLO)
             await talk.request()
+            asked += 1
 
     async with peer(script) as server, closing(Transport()) as transport:
         assert await body_of(await ask(transport, server.origin, b"x")) == b"hello"
