@@ -102,7 +102,7 @@ def build(
     def oauth_settings() -> OAuthSettings:
         return OAuthSettings.of(proxy.settings)
 
-    transport = Transport(deadlines=_deadlines(settings), proxies=_proxies(settings))
+    transport = Transport(deadlines=_deadlines(settings), proxies=_proxies(settings), reach=settings.private_upstreams)
     desks = Desks(*(Desk(open_store, name) for name in ("desk", "analytics", "changes", "tokens")))
     endpoint = TokenEndpoint(transport, oauth_settings, clock)
     refresher = Refresher(Ground(endpoint, desks.tokens, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
@@ -137,6 +137,7 @@ def build(
         journal.rules = Retention.of(changed)
         pool.session_ms = changed.session_duration_ms
         transport.deadlines = _deadlines(changed)
+        transport.reach = changed.private_upstreams
 
     configuration = Configuration(settings, flags or {}, os.environ, lambda loaded: apply(loaded.settings))
     sign_in = SignIn(desks.changes.ask, endpoint, oauth_settings, clock)
@@ -149,6 +150,7 @@ def build(
         load=load,
         read_health=read_health,
         configuration=configuration,
+        read_reach=lambda: transport.reach,
         log_dir=settings.log_dir,
         exchanges=exchanges,
         log_lines=log_lines,

@@ -119,8 +119,9 @@ class TokenEndpointError(CcflareError):
 class TransportError(CcflareError):
     """An upstream exchange broke on the wire.
 
-    `kind` is one of `connect_error`, `connect_timeout`, `first_byte_timeout`, `idle_timeout`, `exchange_timeout`,
-    `protocol_error` or `broken`. `reset` says that the peer ended the connection with a reset instead of closing it.
+    `kind` is one of `connect_error`, `refused_address`, `connect_timeout`, `first_byte_timeout`, `idle_timeout`,
+    `exchange_timeout`, `protocol_error` or `broken`. `reset` says that the peer ended the connection with a reset
+    instead of closing it.
     The text never contains a header value or a body.
     """
 

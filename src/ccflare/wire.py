@@ -6,7 +6,8 @@ Header names keep the spelling they arrived with; comparisons are made in lower 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
-from urllib.parse import urlsplit
+
+from ccflare.addresses import read_url
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Name and value pairs in wire order; repeated names are repeated pairs."""
@@ -70,19 +71,8 @@ class BaseUrl:
     @classmethod
     def parse(cls, url: str) -> "BaseUrl":
         """Read `http(s)://host[:port][/prefix]`. Raises ValueError with a sentence for the operator."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"{url!r} is not a URL: {error}") from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} must look like https://host[:port][/path]")
-        if parts.username is not None or parts.query or parts.fragment:
-            raise ValueError("a base URL has no user name, query or fragment")
-        if not url.isascii() or not url.isprintable() or " " in url:
-            raise ValueError(f"{url!r} has characters that a URL cannot have")
-        origin = Origin(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
-        return cls(origin, parts.path.rstrip("/").encode("ascii"))
+        place = read_url(url)
+        return cls(Origin(place.scheme, place.host, place.port), place.path.rstrip("/").encode("ascii"))
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def home(tmp_path: Path, upstream: Upstream) -> Home:
-    return sign_in_home(tmp_path, upstream)
+    return sign_in_home(tmp_path, upstream, CCFLARE_PRIVATE_UPSTREAMS="all")
 
 
 def post(server: Server, target: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -67,6 +67,14 @@ def test_what_is_wrong_is_said_before_anything_is_sent(home: Home, upstream: Ups
             assert status == 400
             assert wrong not in refused["error"]
         assert post(server, "/api/oauth/callback", {"flow_id": begun["flow_id"], "code": code})[0] == 200
+
+
+def test_an_address_of_this_machine_is_not_a_callers_to_name(tmp_path: Path, upstream: Upstream) -> None:
+    """What the operator has not opened is a 400 before a sign-in begins."""
+    with running(sign_in_home(tmp_path, upstream)) as server:
+        status, refused = post(server, "/api/oauth/init", {"name": "me", "base_url": upstream.url})
+        assert status == 400
+        assert "may not be connected: it is this machine itself" in refused["error"]
 
 
 def test_without_a_client_of_ones_own_it_is_said_what_to_set(tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ccflare.vault.FILE_COST", 1 << 14)
 
 
+@pytest.fixture(autouse=True)
+def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accounts here are at addresses of this machine, which a file must not name otherwise."""
+    monkeypatch.setenv("CCFLARE_PRIVATE_UPSTREAMS", "all")
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "accounts.json"
@@ -152,6 +158,22 @@ def test_what_cannot_be_opened_is_refused_in_one_line(
     assert said.status == 1
     assert words in said.line
     assert store.accounts() == []
+
+
+@pytest.mark.parametrize("reach", ["loopback", "none"])
+def test_a_file_does_not_say_what_this_machine_connects_to(
+    run: Run, store: Store, file: Path, monkeypatch: pytest.MonkeyPatch, reach: str
+) -> None:
+    """An account at an address of this machine or of a private network is not imported, nor are the others."""
+    put(store, "fine")
+    put(store, "inside", base_url="http://127.0.0.1:9/x")
+    assert run("accounts", "export", str(file), stdin=PASSPHRASE).status == 0
+    clear(store)
+    monkeypatch.setenv("CCFLARE_PRIVATE_UPSTREAMS", reach)
+    said = run("accounts", "import", str(file), stdin=PASSPHRASE)
+    assert (said.status, store.accounts()) == (1, [])
+    assert "the base_url of inside may not be connected" in said.line
+    assert "private_upstreams" in said.line
 
 
 def test_other_refusals(run: Run, store: Store, file: Path, tmp_path: Path) -> None:

@@ -140,6 +140,18 @@ async def upstream_url(_directory: Path) -> None:
     assert world.transport.sent[0].target == b"/below/v1/messages"
 
 
+@shows("private_upstreams")
+async def private_upstreams(directory: Path) -> None:
+    app = app_of(directory, private_upstreams="none")
+    assert app.transport.reach == "none"
+    app.apply(Settings(private_upstreams="all"))
+    assert app.transport.reach == "all"
+    add = ("--add-account", "me", "--api-key-env", "MY_KEY", "--base-url", "http://127.0.0.1:9")
+    for value, status in (("none", 1), ("loopback", 0)):
+        made = ccflare(directory, *add, MY_KEY="sk-ant-api03-x", CCFLARE_PRIVATE_UPSTREAMS=value)
+        assert made.returncode == status
+
+
 @shows("client_id")
 async def client_id(directory: Path) -> None:
     without = ccflare(directory, "--add-account", "me")

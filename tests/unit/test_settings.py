@@ -89,6 +89,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "retry_backoff": ("1.5", 1.5),
     "upstream_url": ("http://127.0.0.1:9/x", "http://127.0.0.1:9/x"),
     "pricing_url": ("http://127.0.0.1:9/prices.json", "http://127.0.0.1:9/prices.json"),
+    "private_upstreams": ("ALL", "all"),
     "client_id": ("my-client", "my-client"),
     "oauth_authorize_url": ("https://a.example/x", "https://a.example/x"),
     "oauth_console_url": ("https://b.example/x", "https://b.example/x"),
@@ -269,7 +270,9 @@ def test_a_bad_flag_stops_the_program(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://api.anthropic.com", "http://h", "https://h/", "https://h/a/b", "https://h:1", "https://[::1]:8/x",
+        "https://api.anthropic.com", "http://localhost", "https://h/", "https://h/a/b", "https://h:1",
+        "https://[::1]:8/x", "https://127.1",
+        "https://h:25", "https://a..b", "https://h?", "https://0x7f000001", "https://2130706433", "https://a\\b",
         "HTTPS://H", "https://h:0", "", "h", "//h", "ftp://h", "https://", "https://:1", "https://h:x", "https://h:70000",
         "https://h?q", "https://h#f", "https://u@h", "https://u:p@h", "https://@h", "https://h/a b", "https://h\u00e9",
         "https://h/\x7f", "https://[::1", "https://h:-1",

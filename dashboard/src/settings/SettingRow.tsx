@@ -27,7 +27,7 @@ export function SettingRow({ setting }: { setting: Setting }) {
         </p>
         <p className="faint">
           <Origin setting={setting} />
-          {setting.source === "file" && String(setting.value) !== setting.default && (
+          {setting.writable && setting.source === "file" && String(setting.value) !== setting.default && (
             <button type="button" className={styles.plain} onClick={() => commit(null)}>
               Back to {setting.default || "empty"}
             </button>
@@ -35,7 +35,7 @@ export function SettingRow({ setting }: { setting: Setting }) {
           {setting.waiting && <b className={styles.waiting}> waits for a restart</b>}
         </p>
       </div>
-      {isOverridden(setting) ? (
+      {isOverridden(setting) || !setting.writable ? (
         <p className={styles.fixed}>{shown(setting.value)}</p>
       ) : (
         <Editor
@@ -63,6 +63,7 @@ function Meaning({ text }: { text: string }) {
 }
 
 function Origin({ setting }: { setting: Setting }) {
+  if (!setting.writable) return <>Changed in the settings file only. </>;
   if (setting.source === "default") return <>The default. </>;
   if (setting.source === "file") return <>From the settings file. </>;
   return <>Set by {setting.origin}, which counts more than the file. </>;

@@ -9,7 +9,7 @@ const GROUPS: [string, RegExp][] = [
   ["History and bodies", /(retention|payload|store_|_budget)/],
   ["Logs", /^(log_|debug)/],
   ["Prices", /^(cf_pricing|pricing)/],
-  ["Outgoing proxies", /_proxy$/],
+  ["Upstream", /(_proxy$|upstream)/],
   ["Sign-in", /^(client_id|oauth)/],
 ];
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from ccflare.addresses import OTHER_PROTOCOLS, foreign_reach, read_url, trouble
 from ccflare.api.account_view import AccountView, account_views
 from ccflare.api.parts import Parts
 from ccflare.api.reading import CONTROLS, Body, NoWords
@@ -31,12 +32,16 @@ Name = Annotated[
 Priority = Annotated[int, Meta(ge=-1_000_000, le=1_000_000, description="Lower is used first.")]
 Tier = Annotated[int, Meta(ge=1, le=1_000_000, description="The size of the plan, for your information.")]
 Text = Annotated[str, Meta(max_length=500, pattern=f"^[^{CONTROLS}]*$", description="Shown with the account.")]
-_HOST = "([A-Za-z0-9-]{1,30}\\.){0,5}[A-Za-z0-9]{1,30}"
+_HOST = "([A-Za-z0-9][A-Za-z0-9-]{0,29}\\.){1,5}[A-Za-z][A-Za-z0-9]{0,29}"
 BaseUrl = Annotated[
     str,
     Meta(
-        description=f"{UpstreamUrl().allowed}; null: the provider's own.",
-        extra_json_schema={"pattern": f"^https?://{_HOST}(:[1-9][0-9]{{0,3}})?(/[A-Za-z0-9._~-]*)*$"},
+        description=f"{UpstreamUrl().allowed}; null: the provider's own. Addresses of this machine, of private "
+        "networks and with http are refused unless the setting `private_upstreams` is `all`.",
+        extra_json_schema={
+            "pattern": f"^https://{_HOST}(:[1-9][0-9]{{0,3}})?(/[A-Za-z0-9._~-]*)*$",
+            "not": {"pattern": f":({'|'.join(map(str, sorted(OTHER_PROTOCOLS)))})(/|$)"},
+        },
     ),
 ]
 
@@ -106,7 +111,7 @@ async def add_account(parts: Parts, body: NewAccount) -> AccountView:
     account = Account(
         id=new_id(now_ms, random.SystemRandom()),
         name=_checked_name(body.name),
-        base_url=_checked_address(body.base_url),
+        base_url=checked_address(parts, body.base_url),
         priority=body.priority,
         tier=body.tier,
         created_at_ms=now_ms,
@@ -196,9 +201,17 @@ def _checked_name(name: str) -> str:
         raise InvalidRequest("name", str(error)) from None
 
 
-def _checked_address(url: str | None) -> str | None:
-    kind = UpstreamUrl()
+def checked_address(parts: Parts, url: str | None, field: str = "base_url") -> str | None:
+    """Return an address that may be connected. Raises InvalidRequest.
+
+    Who calls may sit at another machine, so this one's own addresses are not theirs to use.
+    """
+    if url is None:
+        return None
     try:
-        return None if url is None else kind.from_text(url)
+        place = read_url(url)
     except ValueError:
-        raise InvalidRequest("base_url", f"is not {kind.allowed}") from None
+        raise InvalidRequest(field, f"is not {UpstreamUrl().allowed}") from None
+    if reason := trouble(place, foreign_reach(parts.read_reach())):
+        raise InvalidRequest(field, f"may not be connected: {reason}")
+    return url

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from ccflare.addresses import Reach
 from ccflare.api.configuration import Configuration
 from ccflare.api.health import Health
 from ccflare.api.shared import Shared
@@ -50,6 +51,8 @@ class Parts:
     """Has routing take over the accounts as the store has them."""
     read_health: Callable[[], Health]
     configuration: Configuration
+    read_reach: Callable[[], Reach]
+    """Returns how far beyond the public internet upstream addresses may lie."""
     log_dir: Path
     exchanges: Feed
     """Exchanges as they end."""

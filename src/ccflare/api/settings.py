@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from ccflare.api.accounts import checked_address
 from ccflare.api.parts import Parts
 from ccflare.api.reading import Body
 from ccflare.api.refusals import InvalidRequest, shown
 from ccflare.errors import RequestError
-from ccflare.settings import TABLE, Loaded, Setting, changed
+from ccflare.settings import CONNECTED, TABLE, Loaded, Setting, changed
 from ccflare.settings.kinds import Choice, Hosts, Kind, Number, ProxyUrl, SecretKeys, Switch, Whole
 
 log = logging.getLogger("ccflare.Server")
@@ -40,6 +41,7 @@ class SettingView(msgspec.Struct, frozen=True, kw_only=True):
     minimum: float | None
     maximum: float | None
     variables: Annotated[list[str], Meta(description="Environment variables; the first one that is set counts.")]
+    writable: Annotated[bool, Meta(description="Whether it can be changed here; else in the file only.")]
     applies: Annotated[Literal["live", "at restart"], Meta(description="When a change takes effect.")]
     waiting: Annotated[bool, Meta(description="The running server has another value until it is restarted.")]
     meaning: str
@@ -81,6 +83,11 @@ class NewStrategy(Body, frozen=True):
     ]
 
 
+def _is_writable(row: Setting) -> bool:
+    """Tell whether a caller may change a setting: not what seals the credentials, nor what callers may reach."""
+    return not isinstance(row.kind, SecretKeys) and row.name != "private_upstreams"
+
+
 def _type_of(kind: Kind) -> Any:
     """Return the JSON type of a setting; the setting itself checks the rest."""
     match kind:
@@ -102,7 +109,7 @@ SettingsChange = msgspec.defstruct(
     [
         (row.name, Annotated[_type_of(row.kind) | UnsetType | None, Meta(description=row.meaning)], UNSET)
         for row in TABLE
-        if not isinstance(row.kind, SecretKeys)  # what seals the credentials is not changed from outside
+        if _is_writable(row)
     ],
     bases=(Body,),
     frozen=True,
@@ -152,6 +159,8 @@ async def _change(parts: Parts, changes: dict[str, Any]) -> ChangedSettings:
     for name, value in changes.items():
         if value is not None:
             _check(_ROWS[name], value)
+            if name in CONNECTED:
+                checked_address(parts, value.strip(), name)
     loaded = await parts.configuration.change(changes) if changes else await parts.configuration.read()
     if changes:
         log.info("Settings written by the API: %s", ", ".join(changes))
@@ -188,6 +197,7 @@ def _view(parts: Parts, loaded: Loaded, row: Setting) -> SettingView:
         minimum=row.kind.low if isinstance(row.kind, Whole | Number) else None,
         maximum=row.kind.high if isinstance(row.kind, Whole | Number) else None,
         variables=list(row.variables),
+        writable=_is_writable(row),
         applies="live" if row.live else "at restart",
         waiting=row.name in changed(parts.configuration.started, loaded.settings).restart,
         meaning=row.meaning,

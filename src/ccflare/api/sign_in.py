@@ -13,6 +13,7 @@ from ccflare.api.accounts import (
     OneAccount,
     Priority,
     Tier,
+    checked_address,
     show_account,
     take_over,
 )
@@ -63,7 +64,7 @@ async def begin_sign_in(parts: Parts, body: SignInWanted) -> SignInBegun:
     wanted = sign_in.NewAccount(
         name=body.name,
         mode=body.mode,
-        base_url=body.base_url,
+        base_url=checked_address(parts, body.base_url),
         priority=body.priority,
         tier=body.tier,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ccflare.cli.context import account_named, load_settings, opened_store
+from ccflare.cli.context import account_named, check_address, load_settings, opened_store
 from ccflare.cli.keys import ASK, read_key
 from ccflare.cli.output import instant, print_json, print_table, say
 
@@ -90,15 +90,14 @@ def _add_by_key(
 ) -> None:
     from ccflare.errors import Conflict, RequestError
     from ccflare.records import Account, Credentials, check_account_name
-    from ccflare.wire import BaseUrl
 
     try:
         check_account_name(name)
-        if base_url is not None:
-            BaseUrl.parse(base_url)
     except ValueError as error:
         raise RequestError(str(error)) from None
-    with opened_store() as store:
+    loaded = load_settings()
+    check_address(loaded, base_url)
+    with opened_store(loaded) as store:
         if any(account.name == name for account in store.accounts()):
             raise Conflict(f"there is already an account named {name!r}")
         key = read_key(name, api_key, api_key_env)

@@ -28,6 +28,21 @@ def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = F
     return loaded
 
 
+def check_address(loaded: "Loaded", url: str | None) -> None:
+    """Raise RequestError for an address of an account that may not be connected."""
+    from ccflare.addresses import read_url, trouble
+    from ccflare.errors import RequestError
+
+    if url is None:
+        return
+    try:
+        reason = trouble(read_url(url), loaded.settings.private_upstreams)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if reason is not None:
+        raise RequestError(f"{url} may not be connected: {reason}")
+
+
 @contextmanager
 def opened_store(loaded: "Loaded | None" = None) -> Iterator["Store"]:
     """Open the database that the settings name; what is noteworthy about it is said on stderr. Raises StoreError."""

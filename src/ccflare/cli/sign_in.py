@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from ccflare.cli.context import account_named, load_settings, opened_store
+from ccflare.cli.context import account_named, check_address, load_settings, opened_store
 from ccflare.cli.output import complain, say
 from ccflare.errors import InvalidCode, RequestError
 
@@ -35,8 +35,10 @@ def add_by_sign_in(
     """Add an account by signing in: with the tokens of a plan (`max`), or with an API key that is made then."""
     from ccflare.sign_in import NewAccount
 
+    loaded = load_settings()
+    check_address(loaded, base_url)
     wanted = NewAccount(name=name, mode=mode or "max", base_url=base_url, priority=priority, tier=tier)
-    account = _sign_in(load_settings(), lambda signing: signing.init(wanted))
+    account = _sign_in(loaded, lambda signing: signing.init(wanted))
     made = " with a new API key" if account.kind == "api_key" else ""
     say(f"Added {name}{made}. A running server uses it within a second.")
 
@@ -103,6 +105,7 @@ def _transport(loaded: "Loaded") -> "Transport":
     return Transport(
         deadlines=Deadlines(connect_s=settings.connect_timeout_ms / 1000),
         proxies=ProxyRules.from_environment(proxies),
+        reach=settings.private_upstreams,
     )
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ccflare.cli.context import account_named, opened_store
+from ccflare.cli.context import account_named, load_settings, opened_store
 from ccflare.cli.output import say
 from ccflare.errors import Conflict, RequestError
 
 if TYPE_CHECKING:
+    from ccflare.addresses import Reach
     from ccflare.records import Account, Credentials
     from ccflare.vault import Cipher
 
@@ -55,8 +56,10 @@ def import_accounts(path: Path, *, variable: str | None, rename: bool, replace: 
     if rename and replace:
         raise RequestError("--rename and --replace are two ways to deal with a name that is taken; give one")
     data = _read(path)
-    found = _decode(data, _read_passphrase(variable, new=False), path)
-    with opened_store() as store:
+    loaded = load_settings()
+    plain = _decode(data, _read_passphrase(variable, new=False), path)
+    found = _accounts(plain, loaded.settings.private_upstreams, path)
+    with opened_store(loaded) as store:
         taken = {account.name for account in store.accounts()}
         clashes = [account.name for account, _ in found if account.name in taken]
         if clashes and not (rename or replace):
@@ -105,27 +108,33 @@ def _plain(account: "Account", credentials: "Credentials") -> dict[str, object]:
     }
 
 
-def _account(plain: dict[str, object], now_ms: int) -> "tuple[Account, Credentials]":
+def _account(plain: dict[str, object], now_ms: int, reach: "Reach") -> "tuple[Account, Credentials]":
     """Read an account of a file. Raises ValueError for what cannot be one."""
     import random
 
     import msgspec
 
     from ccflare.records import Account, Credentials, Secret, check_account_name, new_id
-    from ccflare.wire import BaseUrl
 
     secrets = {name: str(plain.pop(name)) for name in ("api_key", "access_token", "refresh_token") if name in plain}
     account_id = new_id(now_ms, random.SystemRandom())
     account = msgspec.convert(plain | {"id": account_id, "created_at_ms": now_ms}, Account)
     check_account_name(account.name)
-    if account.base_url is not None:
-        BaseUrl.parse(account.base_url)
+    _check_destination(account, reach)
     if account.paused:
         account = msgspec.structs.replace(account, paused_by="import", paused_at_ms=now_ms)
     proof = "api_key" if account.kind == "api_key" else "refresh_token"
     if proof not in secrets:
         raise ValueError(f"{account.name} has no credential")
     return account, Credentials(account_id, **{name: Secret(text) for name, text in secrets.items()})
+
+
+def _check_destination(account: "Account", reach: "Reach") -> None:
+    """Raise ValueError for an address that a file from elsewhere may not name: its key would be sent there."""
+    from ccflare.addresses import foreign_reach, read_url, trouble
+
+    if account.base_url is not None and (reason := trouble(read_url(account.base_url), foreign_reach(reach))):
+        raise ValueError(f"the base_url of {account.name} may not be connected: {reason}")
 
 
 # The file.
@@ -142,7 +151,7 @@ def _encode(accounts: Sequence[dict[str, object]], passphrase: str) -> bytes:
     return msgspec.json.format(msgspec.json.encode(head | {"sealed": _base64(sealed)})) + b"\n"
 
 
-def _decode(data: bytes, passphrase: str, path: Path) -> "list[tuple[Account, Credentials]]":
+def _decode(data: bytes, passphrase: str, path: Path) -> list[dict[str, object]]:
     """Read a file's accounts. Raises RequestError for a wrong passphrase and for whatever is no such file."""
     import msgspec
 
@@ -155,15 +164,20 @@ def _decode(data: bytes, passphrase: str, path: Path) -> "list[tuple[Account, Cr
     except (ValueError, KeyError):
         raise RequestError(f"{path} is not a file of exported accounts, or it was damaged") from None
     try:
-        accounts = msgspec.json.decode(
-            cipher.open_bytes(sealed, msgspec.json.encode(outer)), type=list[dict[str, object]]
-        )
+        opened = cipher.open_bytes(sealed, msgspec.json.encode(outer))
+        return msgspec.json.decode(opened, type=list[dict[str, object]])
     except WrongKey:
         raise RequestError(f"the passphrase is wrong, or {path} was damaged; nothing was imported") from None
+    except ValueError:
+        raise RequestError(f"{path} holds no accounts; nothing was imported") from None
+
+
+def _accounts(plain: Sequence[dict[str, object]], reach: "Reach", path: Path) -> "list[tuple[Account, Credentials]]":
+    """Return the accounts of a file. Raises RequestError for one that cannot be used."""
     now_ms = int(time.time() * 1000)
     try:
         # A millisecond apart, so that they are listed in the order of the file.
-        return [_account(plain, now_ms - len(accounts) + place) for place, plain in enumerate(accounts)]
+        return [_account(each, now_ms - len(plain) + place, reach) for place, each in enumerate(plain)]
     except (ValueError, TypeError) as error:
         raise RequestError(f"{path} has an account that cannot be used: {error}; nothing was imported") from None
 

@@ -179,8 +179,11 @@ def judge(outcome: Outcome, account_errors: Sequence[AccountError] = ()) -> Verd
 
 
 def judge_failure(kind: str) -> Verdict:
-    """Say what it means that no answer came, by the `kind` of the transport's error: try again."""
-    return Verdict("retry", None, _UNSAFE.sub("_", kind)[:60] or "failure")
+    """Say what it means that no answer came, by the `kind` of the transport's error: try again.
+
+    An address that must not be connected stays one: nobody is asked again.
+    """
+    return Verdict("next" if kind == "refused_address" else "retry", None, _UNSAFE.sub("_", kind)[:60] or "failure")
 
 
 def _judge_served(outcome: Outcome) -> Verdict:

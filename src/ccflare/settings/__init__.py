@@ -2,9 +2,11 @@
 
 from ccflare.settings.file import Problem, Stamp, stamp
 from ccflare.settings.load import Loaded, Origin, load, rows
+from ccflare.settings.rules import CONNECTED
 from ccflare.settings.table import TABLE, Changes, Format, Level, Setting, Settings, changed
 
 __all__ = [
+    "CONNECTED",
     "TABLE",
     "Changes",
     "Format",

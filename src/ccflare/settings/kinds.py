@@ -13,6 +13,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from ccflare.addresses import read_url
+
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?", re.ASCII)
@@ -210,15 +212,13 @@ class Hosts(msgspec.Struct, frozen=True):
 
 
 class UpstreamUrl(_Words, msgspec.Struct, frozen=True):
-    """The address of an API, as text. A test keeps this equal to what `wire.BaseUrl` takes (a sibling)."""
+    """The address of an API, as text. What it may reach is asked by a rule, and when it is connected."""
 
     allowed: str = "an address like https://host[:port][/path] without user name, query or fragment"
 
     def from_text(self, text: str) -> str:
         """See `Kind`."""
-        parts, _ = _split(text)
-        if parts.username is not None:
-            raise ValueError
+        read_url(text)
         return text
 
 

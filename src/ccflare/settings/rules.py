@@ -5,6 +5,7 @@ from ipaddress import ip_address
 
 import msgspec
 
+from ccflare.addresses import read_url, trouble
 from ccflare.settings.table import Settings
 
 
@@ -33,12 +34,24 @@ def _is_private(values: Settings) -> bool:
         return False
 
 
+def _may_be_connected(name: str) -> Rule:
+    return Rule(
+        (name, "private_upstreams"),
+        lambda values: trouble(read_url(getattr(values, name)), values.private_upstreams) is None,
+        f"{name} may not be connected: it is http for a public address, or lies where private_upstreams does not reach",
+    )
+
+
+CONNECTED: tuple[str, ...] = ("upstream_url", "oauth_token_url", "oauth_api_key_url", "pricing_url")
+"""The settings that name an address which ccflare connects; where a person's browser goes is the browser's."""
+
 RULES: tuple[Rule, ...] = (
     _at_most("connect_timeout_ms", "idle_timeout_ms"),
     _at_most("idle_timeout_ms", "exchange_timeout_ms"),
     _at_most("connect_timeout_ms", "first_byte_timeout_ms"),
     _at_most("first_byte_timeout_ms", "exchange_timeout_ms"),
     _at_most("body_buffer_bytes", "body_buffers_bytes"),
+    *map(_may_be_connected, CONNECTED),
     Rule(
         ("host", "open_without_keys"),
         lambda values: values.open_without_keys or _is_private(values),

@@ -4,10 +4,11 @@ A new setting is one row here. A row's text is written for the person who sets i
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
+from ccflare.addresses import Reach
 from ccflare.settings.kinds import (
     Choice,
     FilePath,
@@ -155,6 +156,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             live=True,
         ),
     ] = "https://api.anthropic.com"
+    private_upstreams: Annotated[
+        Reach,
+        _row(
+            Choice({word: word for word in get_args(Reach)}),
+            "CCFLARE_PRIVATE_UPSTREAMS",
+            "Which upstream addresses are allowed besides public ones with https. loopback: this machine, when it is "
+            "written as localhost, 127.0.0.1 or ::1, in the settings or by the command line. all: also private "
+            "networks, and addresses written by the API or an imported file. none: neither. Cannot be changed by "
+            "the API.",
+            live=True,
+        ),
+    ] = "loopback"
     client_id: Annotated[str, _row(Text(), "CLIENT_ID", "Your own OAuth client. There is no default.", live=True)] = ""
     oauth_authorize_url: Annotated[
         str,

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from ccflare.addresses import Reach
 from ccflare.errors import TransportError
 from ccflare.transport.connection import Connection
 from ccflare.transport.egress import Egress, Route, system_tls
@@ -40,7 +41,7 @@ class Transport:
 
     It belongs to the event loop of its first `open`. `proxies` decides which origins are reached through an
     outgoing proxy, `tls` makes the TLS context when the first one is needed, `lookup` replaces the system's
-    resolver.
+    resolver, `reach` says which addresses besides public ones are connected.
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class Transport:
         proxies: ProxyRules = DIRECT,
         tls: Callable[[], ssl.SSLContext] | None = None,
         lookup: Lookup | None = None,
+        reach: Reach = "loopback",
         keep_idle_s: float = KEEP_IDLE_S,
     ) -> None:
         self.deadlines = deadlines
         """May be replaced at any time: the next exchange goes by it, on kept connections too."""
         self.proxies = proxies
-        self._egress = Egress(Resolver(lookup), tls or system_tls)
+        self._egress = Egress(Resolver(lookup), tls or system_tls, reach)
         self._pool: IdlePool[Route, Connection] = IdlePool(
             idle_s=keep_idle_s, per_route=IDLE_PER_ROUTE, total=IDLE_TOTAL
         )
@@ -65,6 +67,18 @@ class Transport:
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def reach(self) -> Reach:
+        """Which addresses besides public ones are connected: asked for every new connection."""
+        return self._egress.reach
+
+    @reach.setter
+    def reach(self, reach: Reach) -> None:
+        if reach != self._egress.reach:
+            self._egress.reach = reach
+            for connection in self._pool.clear():  # what is idle may lead where nothing leads now
+                connection.abort()
 
     @property
     def connections_open(self) -> int:
@@ -94,10 +108,10 @@ class Transport:
 
         Both deadlines are seconds from now: the answer's head must be in after `first_byte_s`, connecting and
         uploading included, and its last byte after `exchange_s`. Raises TransportError (`connect_error`,
-        `connect_timeout`, `first_byte_timeout`, `exchange_timeout`, `protocol_error`, `broken`), or whatever
-        an iterated body raises. A request whose kept connection turns out to be dead, before any byte of an
-        answer, is repeated once on a new one when its body can be. `once`: it goes over a new connection at once,
-        so that nothing is ever sent twice (RFC 9110 §9.2.2).
+        `refused_address`, `connect_timeout`, `first_byte_timeout`, `exchange_timeout`, `protocol_error`,
+        `broken`), or whatever an iterated body raises. A request whose kept connection turns out to be dead,
+        before any byte of an answer, is repeated once on a new one when its body can be. `once`: it goes over a
+        new connection at once, so that nothing is ever sent twice (RFC 9110 §9.2.2).
         """
         loop = self._loop
         if loop is None:

@@ -1,19 +1,22 @@
 """Making connections: addresses, TLS, and the way through an outgoing proxy.
 
-The one rule: a connection that is not finished belongs to the coroutine that makes it. Whatever ends that
-early, cancellation included, closes the socket at once.
+Two rules. A connection that is not finished belongs to the coroutine that makes it: whatever ends that early,
+cancellation included, closes the socket at once. And only an address that was checked is connected, at the moment at
+which it is (`addresses`): through an outgoing proxy, which is the operator's and looks names up itself, that is only
+what the URL says.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ccflare.addresses import Place, Reach, peer_trouble, trouble
 from ccflare.errors import TransportError
 from ccflare.transport.dial import dial
 from ccflare.transport.proxies import Proxy
-from ccflare.transport.resolver import Resolver
+from ccflare.transport.resolver import Address, Resolver
 from ccflare.transport.tunnel import Tunnel
 from ccflare.wire import Headers, Origin
 
@@ -51,17 +54,21 @@ def system_tls() -> ssl.SSLContext:
 class Egress:
     """Makes connections. The TLS context is made once, in a thread (reading the trust store takes 30 ms)."""
 
-    def __init__(self, resolver: Resolver, tls: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, resolver: Resolver, tls: Callable[[], ssl.SSLContext], reach: Reach) -> None:
+        self.reach: Reach = reach
         self._resolver = resolver
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._making_tls = asyncio.Lock()
 
     async def connect(self, route: Route, protocol: asyncio.Protocol) -> None:
-        """Connect `protocol` along a route. Raises TransportError (`connect_error`)."""
+        """Connect `protocol` along a route. Raises TransportError (`connect_error`, `refused_address`)."""
         hop = route.proxy.address if route.proxy else route.origin
+        origin = route.origin
+        if reason := trouble(Place(origin.scheme, origin.host, origin.port, ""), self.reach):
+            raise _refused(origin, reason)
         try:
-            connected = await self._connected(hop)
+            connected = await self._connected(hop, checked=route.proxy is None)
             if hop.scheme == "http" and (route.proxy is None or route.absolute):
                 await _attach(protocol, connected)
             else:
@@ -77,13 +84,24 @@ class Egress:
         """End what runs in the background."""
         await self._resolver.aclose()
 
-    async def _connected(self, hop: Origin) -> socket.socket:
+    async def _connected(self, hop: Origin, *, checked: bool) -> socket.socket:
         addresses = await self._resolver.resolve(hop.host, hop.port)
+        if checked:
+            addresses = self._permitted(hop, addresses)
         try:
             return await dial(addresses)
         except OSError:
             self._resolver.doubt(hop.host, hop.port)
             raise
+
+    def _permitted(self, origin: Origin, addresses: Sequence[Address]) -> Sequence[Address]:
+        """Return the addresses that may be connected. Raises TransportError when none may."""
+        reasons = [peer_trouble(origin.scheme, origin.host, str(peer[0]), self.reach) for _, peer in addresses]
+        permitted = [address for address, reason in zip(addresses, reasons, strict=True) if reason is None]
+        if not permitted:
+            self._resolver.doubt(origin.host, origin.port)
+            raise _refused(origin, next(filter(None, reasons)))
+        return permitted
 
     async def _secured(self, route: Route, protocol: asyncio.Protocol, connected: socket.socket) -> None:
         tunnel = Tunnel()
@@ -133,6 +151,10 @@ async def _attach(protocol: asyncio.Protocol, connected: socket.socket) -> None:
 def _error(route: Route, hop: Origin, reason: str) -> TransportError:
     what = "proxy" if route.proxy is not None else "upstream"
     return TransportError("connect_error", f"cannot connect to {what} {hop.host}:{hop.port}: {reason}")
+
+
+def _refused(origin: Origin, reason: str) -> TransportError:
+    return TransportError("refused_address", f"will not connect to upstream {origin.host}:{origin.port}: {reason}")
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

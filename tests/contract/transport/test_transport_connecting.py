@@ -53,7 +53,7 @@ async def test_either_address_family_is_found(listening: str) -> None:
             async def lookup(host: str, port: int, order: list[Address] = order) -> list[Address]:
                 return order
 
-            async with closing(Transport(lookup=lookup)) as transport:
+            async with closing(Transport(lookup=lookup, reach="all")) as transport:
                 assert await body_of(await ask(transport, Origin("http", "two.example", port))) == b"hello"
 
 
@@ -73,7 +73,7 @@ async def test_an_address_that_does_not_answer_delays_and_no_more() -> None:
             async def lookup(host: str, port: int) -> list[Address]:
                 return [(socket.AF_INET, silent), (socket.AF_INET, ("127.0.0.1", port))]
 
-            async with closing(Transport(lookup=lookup)) as transport:
+            async with closing(Transport(lookup=lookup, reach="all")) as transport:
                 begun = time.monotonic()
                 origin = Origin("http", "two.example", server.origin.port)
                 assert await body_of(await ask(transport, origin)) == b"hello"
@@ -92,7 +92,7 @@ async def test_addresses_that_failed_are_looked_up_again() -> None:
             asked += 1
             return [dead] if asked == 1 else [alive]
 
-        async with closing(Transport(lookup=lookup)) as transport:
+        async with closing(Transport(lookup=lookup, reach="all")) as transport:
             origin = Origin("http", "moved.example", server.origin.port)
             for _ in range(2):  # the second one begins the look-up and does not wait for it
                 with pytest.raises(TransportError):

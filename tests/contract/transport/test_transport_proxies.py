@@ -87,7 +87,7 @@ async def through(
     """Give a transport whose proxy follows a script."""
     async with (
         peer(script, tls=tls() if tls else None) as proxy,
-        closing(Transport(proxies=rules(proxy.origin, credentials), tls=client_tls)) as transport,
+        closing(Transport(proxies=rules(proxy.origin, credentials), tls=client_tls, reach="all")) as transport,
     ):
         yield transport
 

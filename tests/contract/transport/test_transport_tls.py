@@ -239,7 +239,10 @@ async def test_a_host_that_tls_cannot_name_is_an_error() -> None:
     async def lookup(host: str, port: int) -> list[Address]:
         return [(socket.AF_INET, ("127.0.0.1", port))]
 
-    async with peer(answering(HELLO)) as server, closing(Transport(tls=trusting(), lookup=lookup)) as transport:
+    async with (
+        peer(answering(HELLO)) as server,
+        closing(Transport(tls=trusting(), lookup=lookup, reach="all")) as transport,
+    ):
         with pytest.raises(TransportError) as caught:
             await ask(transport, Origin("https", ".example", server.origin.port))
         assert caught.value.kind == "connect_error"
