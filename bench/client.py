@@ -4,8 +4,11 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 from bench.machine import BenchError
+
+Address: TypeAlias = tuple[str, int]
 
 CONNECT_S = 5.0
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -37,6 +40,11 @@ class Connection(asyncio.Protocol):
         self.sent_ns = time.monotonic_ns()
         self._transport.write(request)
 
+    @property
+    def sent(self) -> bool:
+        """Whether the kernel has all that was sent."""
+        return not self._transport.get_write_buffer_size()
+
     def close(self) -> None:
         self.closing = True
         self._transport.close()
@@ -59,28 +67,28 @@ class Connection(asyncio.Protocol):
             self._answered(self)
 
 
-async def connect(port: int, answered: Callable[[Connection], None]) -> Connection:
-    """Open a connection to a port of this machine. Raises BenchError."""
+async def connect(address: Address, answered: Callable[[Connection], None]) -> Connection:
+    """Open a connection. Raises BenchError."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(CONNECT_S):
-            _, connection = await loop.create_connection(lambda: Connection(answered), "127.0.0.1", port)
+            _, connection = await loop.create_connection(lambda: Connection(answered), *address)
     except (OSError, TimeoutError) as error:
-        raise BenchError(f"no connection to port {port}: {error!r}") from None
+        raise BenchError(f"no connection to {address}: {error!r}") from None
     return connection
 
 
-async def ask(port: int, request: bytes) -> None:
+async def ask(address: Address, request: bytes) -> None:
     """Make one request and wait for its answer. Raises BenchError when it is no 200."""
     answered = asyncio.Event()
-    connection = await connect(port, lambda _connection: answered.set())
+    connection = await connect(address, lambda _connection: answered.set())
     connection.send(request)
     try:
         async with asyncio.timeout(CONNECT_S):
             await answered.wait()
     except TimeoutError:
-        raise BenchError(f"no answer from port {port}") from None
+        raise BenchError(f"no answer from {address}") from None
     finally:
         connection.close()
     if not connection.ok:
-        raise BenchError(f"port {port} did not answer 200")
+        raise BenchError(f"{address} did not answer 200")

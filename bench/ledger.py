@@ -107,6 +107,12 @@ def _usage(rng: random.Random) -> Usage:
     )
 
 
+def add_accounts(store: Store) -> None:
+    """Add the accounts that the exchanges went through."""
+    for name in ACCOUNTS:
+        store.add_account(Account(id=name, name=name, created_at_ms=1), Credentials(name, api_key=Secret("sk-bench")))
+
+
 def fill(store: Store, count: int, end_ms: int) -> float:
     """Write so many exchanges in batches; return rows per second of the writing alone."""
     rows, batch, spent = exchanges(count, end_ms, random.Random(1)), [], 0.0
@@ -242,8 +248,7 @@ def measure(directory: Path, count: int) -> Results:
     """Make a database of so many rows and measure everything there."""
     path, end_ms = directory / f"{count}.db", int(time.time() * 1000)
     store = open_store(path)
-    for name in ACCOUNTS:
-        store.add_account(Account(id=name, name=name, created_at_ms=1), Credentials(name, api_key=Secret("sk-bench")))
+    add_accounts(store)
     results = {"rows/s in batches": fill(store, count, end_ms), "rows/s one by one": one_by_one(store, end_ms)}
     store.close()
     store = open_store(path)

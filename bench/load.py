@@ -1,18 +1,23 @@
-"""Two loads of whole answers: as many as go through (closed loop), and a steady rate (open loop)."""
+"""Loads of whole answers: as many as go through (closed loop), a steady rate (open loop), many held at once."""
 
 import asyncio
 import itertools
 import random
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.client import Connection, connect
+from bench import payload
+from bench.client import Address, Connection, ask, connect
 
 CONNECTIONS = 32
+OPEN_CONNECTIONS = 256
+"""Of the open loop: more than are ever busy, so that a slow answer keeps nobody waiting."""
 LONGEST_WAIT_S = 5.0
 """How long the open loop waits for its last answers; what is missing then counts as failed."""
+LONGEST_HELD_S = 30.0
+FINISH_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Served:
     latencies_ns: Sequence[int] = ()
 
 
-async def closed_loop(port: int, requests: Sequence[bytes], seconds: float) -> Served:
+async def closed_loop(address: Address, requests: Sequence[bytes], seconds: float) -> Served:
     """Keep one request in flight on each connection: what `wrk` does, for machines that have none."""
     loop = asyncio.get_running_loop()
     supply = itertools.cycle(requests)
@@ -39,7 +44,7 @@ async def closed_loop(port: int, requests: Sequence[bytes], seconds: float) -> S
         if not connection.lost and loop.time() < until:
             connection.send(next(supply))
 
-    connections = [await connect(port, answered) for _ in range(CONNECTIONS)]
+    connections = [await connect(address, answered) for _ in range(CONNECTIONS)]
     began = loop.time()
     until = began + seconds
     for connection in connections:
@@ -80,11 +85,11 @@ class _OpenLoop:
         self._free.pop().send(next(self._supply))
 
 
-async def open_loop(port: int, requests: Sequence[bytes], per_second: float, seconds: float) -> Served:
+async def open_loop(address: Address, requests: Sequence[bytes], per_second: float, seconds: float) -> Served:
     """Send requests at random times (Poisson) with a steady mean, and measure each from its sending."""
     loop, rng = asyncio.get_running_loop(), random.Random(3)
     state = _OpenLoop(requests)
-    connections = [await connect(port, state.answered) for _ in range(CONNECTIONS)]
+    connections = [await connect(address, state.answered) for _ in range(OPEN_CONNECTIONS)]
     for connection in connections:
         state.free(connection)
     began = due = loop.time()
@@ -99,3 +104,37 @@ async def open_loop(port: int, requests: Sequence[bytes], per_second: float, sec
     for connection in connections:
         connection.close()
     return Served(len(state.latencies_ns), state.failures + state.in_flight, spent, state.latencies_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What came of requests that were all in flight at once."""
+
+    served: int
+    refused: int
+    """Got a whole answer that was no 200."""
+    lost: int
+    """Got no whole answer."""
+
+
+async def held_requests(address: Address, upstream: Address, requests: Sequence[bytes]) -> Held:
+    """Send all requests at once, each on a connection of its own, and have them answered when they have been sent."""
+    loop, outcomes = asyncio.get_running_loop(), dict[Connection, str]()
+
+    def ended(connection: Connection) -> None:
+        outcomes.setdefault(connection, "lost" if connection.lost else "served" if connection.ok else "refused")
+
+    connections = [await connect(address, ended) for _ in requests]
+    for connection, request in zip(connections, requests, strict=True):
+        connection.send(request)
+        await asyncio.sleep(0)
+    last = loop.time() + LONGEST_HELD_S
+    while not all(connection.sent or connection.lost for connection in connections) and loop.time() < last:  # noqa: ASYNC110  # looks at all of them
+        await asyncio.sleep(0.05)
+    while len(outcomes) < len(requests) and loop.time() < last:
+        await asyncio.sleep(FINISH_EVERY_S)  # what the proxy has not passed on yet is on its way
+        await ask(upstream, payload.requests(payload.FINISH, "bench", 512, 1)[0])
+    came = Counter(outcomes.values())
+    for connection in connections:
+        connection.close()
+    return Held(came["served"], came["refused"], len(requests) - came["served"] - came["refused"])

@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 MESSAGES = "/v1/messages"
 STREAM = "/v1/messages?beta=true"
 """The bench upstream answers this target with an event stream, every other with one JSON message."""
+IDLE = "/v1/messages?beta=idle"
+"""The same, but the stream says nothing more until it is asked to end."""
+HOLD = "/v1/messages?beta=hold"
+"""One JSON message, but not before it is asked for."""
 FINISH = "/bench/finish"
-"""Asks the bench upstream to end every event stream at its next event."""
+"""Asks the bench upstream to end every event stream at its next event, and to answer what it holds."""
 
 KEY = "sk-ant-api03-bench-client"
 MARK = b"@ns"

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import load, payload, wrk
 from bench.load import Served
-from bench.machine import Use, use_of
+from bench.machine import Use, forget_peak, own_cpu_s, use_of
 from bench.rows import Results
 from bench.servers import CCFLARE, Ccflare, Target
 from bench.streams import Streamed, paced_streams
@@ -17,7 +18,11 @@ SIZES = {"4k": 4 * 1024, "100k": 100 * 1024}
 """Bytes of a request's body."""
 SESSIONS = 256
 """Different sessions in turn, each a request of its own bytes."""
-OPEN_LOOP_PER_S = 200
+RATES = (200, 1000)
+"""Requests per second of the open loops."""
+BODY_BYTES = 150 * 1024
+BODIES_APART = 100
+"""Different ones of them; more would take memory here and show nothing."""
 WARM_UP_S = 1.0
 SETTLE_S = 0.4
 """After a load, for what is written behind it: that belongs to its cost."""
@@ -27,83 +32,134 @@ _NS_PER_MS = 1e6
 
 @dataclass(slots=True)
 class Bench:
-    """What measurements work with. `answered` counts ccflare's answers, all of which it has to record."""
+    """What measurements work with. `answered` counts the answers each database has to have recorded."""
 
     runner: asyncio.Runner
     directory: Path
-    upstream_port: int
+    upstream: Target
     results: Results
     with_wrk: bool
-    answered: int = 0
-    _requests: dict[tuple[str, int, int], list[bytes]] = field(default_factory=dict)
+    answered: Counter[Path] = field(default_factory=Counter)
+    _requests: dict[tuple[str, int], list[bytes]] = field(default_factory=dict)
 
     def requests(self, target: Target, size: int) -> list[bytes]:
         """Return the requests of one size for a target; they name it in `Host`."""
-        key = (payload.MESSAGES, target.port, size)
+        key = (target.authority, size)
         if key not in self._requests:
-            self._requests[key] = payload.requests(payload.MESSAGES, f"127.0.0.1:{target.port}", size, SESSIONS)
+            self._requests[key] = payload.requests(target.prefix + payload.MESSAGES, target.authority, size, SESSIONS)
         return self._requests[key]
 
     def note(self, what: str, target: Target, came: Served | Streamed) -> None:
         """Count what was served; a failure is a remark, for then the numbers mean less."""
-        if target.name == CCFLARE:
-            self.answered += came.answers
+        if target.database is not None:
+            self.answered[target.database] += came.answers
         if came.failures:
             self.results.remarks.append(f"{what}, {target.name}: {came.failures} failed, {came.answers} did not")
 
 
-def whole_answers(bench: Bench, name: str, seconds: float, target: Target) -> None:
+def whole_answers(bench: Bench, name: str, seconds: float, target: Target, *, variant: str = "") -> None:
     """Measure CPU per request and requests per second under a closed loop."""
-    size = SIZES[name]
+    size, add = SIZES[name], bench.results.add
     _closed_loop(bench, target, size, WARM_UP_S)
-    before = _use(target)
+    before, tools_s = _use(target), _tools_s(bench)
     served = _closed_loop(bench, target, size, seconds)
-    after = _use(target)
-    bench.results.add(f"rate_{name}", target.name, served.answers / served.seconds)
+    after, spent_s = _use(target), _tools_s(bench) - tools_s
+    add(f"rate_{name}{variant}", target.name, served.answers / served.seconds)
+    add(f"tools_{name}{variant}", target.name, spent_s / served.seconds * 100)
     if before and after and served.answers:
-        bench.results.add(f"cpu_{name}", target.name, (after.cpu_s - before.cpu_s) / served.answers * 1e6)
+        add(f"cpu_{name}{variant}", target.name, (after.cpu_s - before.cpu_s) / served.answers * 1e6)
+
+
+def _tools_s(bench: Bench) -> float:
+    """Return what the upstream and the load generators have used."""
+    assert bench.upstream.pid is not None
+    return use_of(bench.upstream.pid).cpu_s + own_cpu_s()
 
 
 def _closed_loop(bench: Bench, target: Target, size: int, seconds: float) -> Served:
     requests = bench.requests(target, size)
     if bench.with_wrk:
-        path = bench.directory / f"requests-{target.name}-{size}"
+        path = bench.directory / f"requests-{target.name}-{target.port}-{size}"
         if not path.exists():
             wrk.write_requests(path, requests)
-        served = wrk.closed_loop(target.port, path, seconds)
+        served = wrk.closed_loop(target.authority, path, seconds)
     else:
-        served = bench.runner.run(load.closed_loop(target.port, requests, seconds))
+        served = bench.runner.run(load.closed_loop(target.address, requests, seconds))
     time.sleep(SETTLE_S)
     bench.note(f"{size} byte requests", target, served)
     return served
 
 
-def latency(bench: Bench, target: Target, seconds: float) -> None:
-    """Measure how long answers take at a steady rate that is far from the limit."""
-    served = bench.runner.run(
-        load.open_loop(target.port, bench.requests(target, SIZES["4k"]), OPEN_LOOP_PER_S, seconds)
-    )
-    bench.note(f"{OPEN_LOOP_PER_S} requests per second", target, served)
+def latency(bench: Bench, per_second: int, seconds: float, target: Target) -> None:
+    """Measure how long answers take at a steady rate."""
+    requests = bench.requests(target, SIZES["4k"])
+    served = bench.runner.run(load.open_loop(target.address, requests, per_second, seconds))
+    bench.note(f"{per_second} requests per second", target, served)
     ordered = sorted(served.latencies_ns)
-    bench.results.add("latency_p50", target.name, percentile(ordered, 50) / _NS_PER_MS)
-    bench.results.add("latency_p99", target.name, percentile(ordered, 99) / _NS_PER_MS)
+    bench.results.add(f"latency_{per_second}_p50", target.name, percentile(ordered, 50) / _NS_PER_MS)
+    bench.results.add(f"latency_{per_second}_p99", target.name, percentile(ordered, 99) / _NS_PER_MS)
 
 
-def event_streams(bench: Bench, target: Target, count: int, seconds: float) -> None:
+def event_streams(bench: Bench, count: int, seconds: float, target: Target) -> None:
     """Measure CPU and added delay per event of many paced streams, and the memory they take."""
-    requests = payload.requests(payload.STREAM, f"127.0.0.1:{target.port}", 4096, count, stream=True)
-    uses: list[Use | None] = []
-    streamed = bench.runner.run(
-        paced_streams(target.port, bench.upstream_port, requests, seconds, lambda: uses.append(_use(target)))
-    )
-    bench.note(f"{count} streams", target, streamed)
+    streamed, (before, after) = _streams(bench, payload.STREAM, count, seconds, target)
     ordered = sorted(streamed.delays_ns)
     bench.results.add("delay_p50", target.name, percentile(ordered, 50) / _NS_PER_MS)
     bench.results.add("delay_p99", target.name, percentile(ordered, 99) / _NS_PER_MS)
-    before, after = uses
     if before and after and ordered:
         bench.results.add("cpu_event", target.name, (after.cpu_s - before.cpu_s) / len(ordered) * 1e6)
         bench.results.add("memory_streams", target.name, after.resident_bytes / _MB)
+
+
+def idle_streams(bench: Bench, count: int, seconds: float, target: Target) -> None:
+    """Measure memory and CPU of open streams that say nothing, and see that all get their end."""
+    empty = _use(target)
+    streamed, (before, after) = _streams(bench, payload.IDLE, count, seconds, target)
+    bench.results.add("idle_ended", target.name, streamed.answers)
+    bench.results.add("idle_ended_of", target.name, count)
+    if empty and before and after:
+        bench.results.add("idle_memory", target.name, (after.resident_bytes - empty.resident_bytes) / count / 1024)
+        bench.results.add("idle_cpu", target.name, (after.cpu_s - before.cpu_s) / streamed.seconds * 1e3)
+
+
+def _streams(
+    bench: Bench, path: str, count: int, seconds: float, target: Target
+) -> tuple[Streamed, tuple[Use | None, Use | None]]:
+    """Open streams; return what came of them, and what had been used when the measured time began and ended."""
+    requests = payload.requests(target.prefix + path, target.authority, 4096, count, stream=True)
+    uses: list[Use | None] = []
+    streamed = bench.runner.run(
+        paced_streams(target.address, bench.upstream.address, requests, seconds, lambda: uses.append(_use(target)))
+    )
+    bench.note(f"{count} streams", target, streamed)
+    return streamed, (uses[0], uses[1])
+
+
+def bodies(bench: Bench, count: int, target: Target) -> None:
+    """Measure the memory of many long requests in flight at once, and what comes of them."""
+    if target.pid is not None:
+        forget_peak(target.pid)
+    requests = payload.requests(target.prefix + payload.HOLD, target.authority, BODY_BYTES, BODIES_APART)
+    repeated = [requests[number % BODIES_APART] for number in range(count)]
+    came = bench.runner.run(load.held_requests(target.address, bench.upstream.address, repeated))
+    bench.results.add("bodies_served", target.name, came.served)
+    bench.results.add("bodies_served_of", target.name, count)
+    if came.refused or came.lost:
+        bench.results.remarks.append(f"bodies in flight, {target.name}: {came.refused} refused, {came.lost} lost")
+    time.sleep(SETTLE_S)
+    if target.database is not None:
+        bench.answered[target.database] += came.served
+    after = _use(target)
+    if after:
+        bench.results.add("bodies_memory", target.name, after.peak_bytes / _MB)
+        bench.results.add("bodies_after", target.name, after.resident_bytes / _MB)
+
+
+def peak(bench: Bench, target: Target, row: str) -> None:
+    """Note the most memory a target has ever taken."""
+    use = _use(target)
+    if use:
+        bench.results.add(row, target.name, use.peak_bytes / _MB)
 
 
 def memory(bench: Bench, target: Target, row: str) -> None:

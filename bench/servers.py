@@ -1,7 +1,4 @@
-"""What is measured: the bench upstream by itself, nginx before it, ccflare before it.
-
-Each is a `Target` once it runs. A further one needs a function like `start_nginx` and a line in `run.start`.
-"""
+"""What is measured: the bench upstream by itself, nginx before it, ccflare before it, and peers that run already."""
 
 import os
 import socket
@@ -11,8 +8,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bench.machine import BenchError, Child, Cores
+from bench.machine import BenchError, Child, Cores, use_of
 
 DIRECT, NGINX, CCFLARE = "direct", "nginx", "ccflare"
 ACCOUNTS = 3
@@ -26,8 +24,8 @@ daemon off;
 pid {directory}/nginx.pid;
 error_log {directory}/nginx-error.log warn;
 worker_processes 1;
-worker_rlimit_nofile 8192;
-events {{ worker_connections 8000; }}
+worker_rlimit_nofile 12288;
+events {{ worker_connections 12000; }}
 http {{
   access_log off;
   client_body_temp_path {directory}/body;
@@ -64,6 +62,36 @@ class Target:
     name: str
     port: int
     pid: int | None
+    host: str = "127.0.0.1"
+    prefix: str = ""
+    """Stands before every path."""
+    database: Path | None = None
+    """Where it records every exchange."""
+
+    @property
+    def authority(self) -> str:
+        """What `Host` says."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where to connect to."""
+        return self.host, self.port
+
+
+def peer(given: str, pid: int | None) -> Target:
+    """Return what runs already, given as `NAME=http://HOST:PORT[/PREFIX]`. Raises BenchError."""
+    name, _, url = given.partition("=")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError:
+        raise BenchError(f"{url!r} is no URL") from None
+    if not name or name in {DIRECT, NGINX, CCFLARE} or parts.scheme != "http" or not parts.hostname:
+        raise BenchError(f"a peer is given as NAME=http://HOST:PORT[/PREFIX], not {given!r}")
+    if pid is not None:
+        use_of(pid)  # it is there and may be looked at
+    return Target(name, port, pid, parts.hostname, parts.path.rstrip("/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +103,14 @@ class Place:
     upstream_port: int
 
 
-def start_upstream(cores: Cores, directory: Path, stack: ExitStack) -> int:
-    """Start the bench upstream; return its port. It ends with the stack."""
-    child = Child([sys.executable, "-m", "bench.upstream"], cores.others, directory, _environ())
+def start_upstream(cores: Cores, directory: Path, port: int, stack: ExitStack) -> Target:
+    """Start the bench upstream at a port, 0: at any. It ends with the stack."""
+    child = Child([sys.executable, "-m", "bench.upstream", str(port)], cores.others, directory, environ())
     stack.callback(child.stop)
     line = child.stdout.readline()
     if not line:
         raise BenchError(f"the bench upstream did not start: {child.complaint()}")
-    return int(line)
+    return Target(DIRECT, int(line), child.pid)
 
 
 def start_nginx(place: Place, stack: ExitStack) -> Target:
@@ -103,12 +131,13 @@ def start_nginx(place: Place, stack: ExitStack) -> Target:
 class Ccflare:
     """ccflare with a home of its own and accounts at the bench upstream, started as its users do."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, home: str = "home", accounts: int = ACCOUNTS, **settings: str) -> None:
         self._place = place
-        self._home = place.directory / "home"
+        self._settings = settings
+        self._home = place.directory / home
         self._home.mkdir(mode=0o700)
         self.database = self._home / "ccflare.db"
-        for number in range(1, ACCOUNTS + 1):
+        for number in range(1, accounts + 1):
             self._add_account(f"bench-{number}", f"sk-ant-api03-bench-account-{number}")
 
     def start(self, stack: ExitStack) -> Target:
@@ -122,7 +151,7 @@ class Ccflare:
         )
         stack.callback(child.stop)
         wait_until_up(child, port, "GET", "/health")
-        return Target(CCFLARE, port, child.pid)
+        return Target(CCFLARE, port, child.pid, database=self.database)
 
     def list_accounts(self) -> None:
         """Run `ccflare --list`. Raises BenchError when it fails or names no account."""
@@ -152,7 +181,7 @@ class Ccflare:
             "CCFLARE_DB_PATH": str(self.database),
             "CCFLARE_LOG_DIR": str(self._home / "logs"),
         }
-        return _environ() | paths | more
+        return environ() | paths | self._settings | more
 
 
 _COMMAND = (sys.executable, "-m", "ccflare")
@@ -185,7 +214,7 @@ def _free_port() -> int:
     return port
 
 
-def _environ() -> dict[str, str]:
+def environ() -> dict[str, str]:
     """Return this process's environment without what would configure ccflare."""
     unwanted = {"port", "lb_strategy", "log_level", "log_format", "http_proxy", "https_proxy", "no_proxy"}
     kept = {

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import payload
-from bench.client import ask
+from bench.client import Address, ask
 from bench.machine import BenchError
 
-OPEN_PER_S = 800
+OPEN_PER_S = 1500
 OPEN_S = 15.0
-END_S = 10.0
+END_S = 15.0
 SETTLE_S = 0.5
 _TAIL = len(payload.MARK) + payload.STAMP_DIGITS
 _LAST = b"message_stop"
@@ -79,14 +79,14 @@ class _Stream(asyncio.Protocol):
 
 
 async def paced_streams(
-    port: int, upstream_port: int, requests: Sequence[bytes], seconds: float, window: Callable[[], None]
+    address: Address, upstream: Address, requests: Sequence[bytes], seconds: float, window: Callable[[], None]
 ) -> Streamed:
     """Open a stream for each request, measure for some seconds, end them all.
 
     `window` is called when the measured time begins, and again when it ends with all streams still open.
     """
     arrivals = _Arrivals()
-    streams = await _open(port, requests, arrivals)
+    streams = await _open(address, requests, arrivals)
     try:
         await _until(lambda: arrivals.begun + arrivals.failures >= len(requests), OPEN_S, "streams did not begin")
         await asyncio.sleep(SETTLE_S)
@@ -97,7 +97,7 @@ async def paced_streams(
         window()
         arrivals.measuring = False
         spent = time.monotonic() - began
-        await ask(upstream_port, payload.requests(payload.FINISH, "bench", 512, 1)[0])
+        await ask(upstream, payload.requests(payload.FINISH, "bench", 512, 1)[0])
         await _until(lambda: arrivals.ended >= len(requests), END_S, "streams did not end")
     finally:
         for stream in streams:
@@ -105,7 +105,7 @@ async def paced_streams(
     return Streamed(arrivals.delays_ns, spent, len(requests) - arrivals.failures, arrivals.failures)
 
 
-async def _open(port: int, requests: Sequence[bytes], arrivals: _Arrivals) -> list[_Stream]:
+async def _open(address: Address, requests: Sequence[bytes], arrivals: _Arrivals) -> list[_Stream]:
     """Open the connections at a steady rate, as many clients would come."""
     loop = asyncio.get_running_loop()
     streams = []
@@ -114,9 +114,9 @@ async def _open(port: int, requests: Sequence[bytes], arrivals: _Arrivals) -> li
         if (wait := began + number / OPEN_PER_S - loop.time()) > 0:
             await asyncio.sleep(wait)
         try:
-            _, stream = await loop.create_connection(partial(_Stream, request, arrivals), "127.0.0.1", port)
+            _, stream = await loop.create_connection(partial(_Stream, request, arrivals), *address)
         except OSError as error:
-            raise BenchError(f"stream {number + 1} cannot be opened on port {port}: {error}") from None
+            raise BenchError(f"stream {number + 1} cannot be opened at {address}: {error}") from None
         streams.append(stream)
     return streams
 

@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from bench.rows import ROWS, Results, Row
 from bench.servers import CCFLARE, DIRECT, NGINX
 
-_TARGETS = (DIRECT, NGINX, CCFLARE)
-_HEADINGS = ("", "unit", *_TARGETS, "against", "target", "met")
-_LEFT = {0, 1, 6}
+_WORDS = {"", "unit", "target"}
 """Columns of words; the others are aligned to the right."""
 
 
 def text(results: Results, setting: Mapping[str, object]) -> str:
     """Return the table, followed by what it was measured with and what went wrong."""
-    lines = [_HEADINGS, *(_cells(row, results, setting) for row in ROWS)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    shown = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    headings = ("", "unit", *_targets(results), "against", "target", "met")
+    lines = [headings, *(_cells(row, results, setting) for row in ROWS)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    shown = ["  ".join(_aligned(line, widths, headings)).rstrip() for line in lines]
     shown.insert(1, "  ".join("-" * width for width in widths))
     about = ", ".join(f"{name} {value}" for name, value in setting.items())
     return "\n".join([*shown, "", f"measured with: {about}", *(f"remark: {remark}" for remark in results.remarks)])
@@ -24,15 +23,16 @@ def text(results: Results, setting: Mapping[str, object]) -> str:
 
 def as_json(results: Results, setting: Mapping[str, object]) -> str:
     """Return everything that was measured, round by round."""
+    targets = _targets(results)
     rows = [
         {
             "row": row.key,
-            "title": row.title.format_map(setting),
+            "title": row.title.format_map(setting).strip(),
             "unit": row.unit,
-            "values": {target: results.values(row.key, target) for target in _TARGETS},
-            "median": {target: results.median(row.key, target) for target in _TARGETS},
+            "values": {target: results.values(row.key, target) for target in targets},
+            "median": {target: results.median(row.key, target) for target in targets},
             "ratio_to_nginx": results.ratio(row.key),
-            "added_to_direct": {target: results.added(row.key, target) for target in _TARGETS[1:]},
+            "added_to_direct": {target: results.added(row.key, target) for target in targets[1:]},
             "target": row.target or None,
             "met": row.met(results),
         }
@@ -41,12 +41,16 @@ def as_json(results: Results, setting: Mapping[str, object]) -> str:
     return json.dumps({"setting": dict(setting), "rows": rows, "remarks": results.remarks}, indent=2) + "\n"
 
 
+def _targets(results: Results) -> tuple[str, ...]:
+    return DIRECT, NGINX, CCFLARE, *results.peers
+
+
 def _cells(row: Row, results: Results, setting: Mapping[str, object]) -> tuple[str, ...]:
     met = row.met(results)
     return (
         row.title.format_map(setting),
         row.unit,
-        *(_value(row, results, target) for target in _TARGETS),
+        *(_value(row, results, target) for target in _targets(results)),
         _against(row, results),
         row.target,
         "" if not row.target else "-" if met is None else "yes" if met else "NO",
@@ -70,9 +74,16 @@ def _against(row: Row, results: Results) -> str:
             ours, nginx = results.added(row.key, CCFLARE), results.added(row.key, NGINX)
             beside = "" if nginx is None else f" (nginx {nginx:+.{row.digits}f})"
             return "-" if ours is None else f"{ours:+.{row.digits}f}{beside}"
+        case "ratio to another row":
+            ratio, title = results.ratio_of_rows(row.key, row.other), _title(row.other)
+            return "-" if ratio is None else f"{ratio:.2f}x {title}"
     return ""
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    pairs = zip(cells, widths, strict=True)
-    return [cell.ljust(width) if n in _LEFT else cell.rjust(width) for n, (cell, width) in enumerate(pairs)]
+def _title(key: str) -> str:
+    return next(row.title.strip() for row in ROWS if row.key == key)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], headings: Sequence[str]) -> list[str]:
+    columns = zip(cells, widths, headings, strict=True)
+    return [cell.ljust(width) if heading in _WORDS else cell.rjust(width) for cell, width, heading in columns]

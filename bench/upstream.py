@@ -1,6 +1,6 @@
 """The bench upstream: it reads requests and writes prepared answers, and does nothing else.
 
-Run as `python -m bench.upstream`: it prints its port and ends when its standard input does. It checks
+Run as `python -m bench.upstream [PORT]`: it prints its port and ends when its standard input does. It checks
 nothing, to be as light as can be; the simulated upstream of `ccflare demo` behaves like the real one.
 """
 
@@ -27,6 +27,8 @@ _BACKLOG = 4096
 _BUFFERED_BYTES = 1 << 20
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _STREAM_LINE = f"POST {payload.STREAM} ".encode()
+_IDLE_LINE = f"POST {payload.IDLE} ".encode()
+_HOLD_LINE = f"POST {payload.HOLD} ".encode()
 _FINISH_LINE = f"POST {payload.FINISH} ".encode()
 
 
@@ -40,6 +42,8 @@ class Upstream(asyncio.Protocol):
     rng: ClassVar = random.Random(7)
     finished_streams: ClassVar = 0
     """How often all streams were asked to end."""
+    held: ClassVar[dict["Upstream", bytes]] = {}
+    """Who waits until the end is asked for, and what it gets then."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -52,6 +56,7 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]  # TCP has both directions
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self.held.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -87,9 +92,25 @@ class Upstream(asyncio.Protocol):
         if self._line.startswith(_STREAM_LINE):
             self._begin_stream()
             return
+        if self._line.startswith(_IDLE_LINE):
+            self._transport.write(self.stream_start)
+            self.held[self] = self.stream_end
+            return
+        if self._line.startswith(_HOLD_LINE):
+            self.held[self] = next(self.answers)
+            return
         if self._line.startswith(_FINISH_LINE):
-            Upstream.finished_streams += 1
+            self._finish()
         self._transport.write(next(self.answers))
+
+    def _finish(self) -> None:
+        Upstream.finished_streams += 1
+        while self.held:
+            waiting, rest = self.held.popitem()
+            waiting.send(rest)
+
+    def send(self, data: bytes) -> None:
+        self._transport.write(data)
 
     def _begin_stream(self) -> None:
         self._transport.write(self.stream_start)
@@ -111,10 +132,10 @@ class Upstream(asyncio.Protocol):
         self._transport.write(b"%b%019d%b" % (before, time.monotonic_ns(), after))
 
 
-async def serve() -> None:
+async def serve(port: int) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Upstream(loop), "127.0.0.1", 0, backlog=_BACKLOG)
+    server = await loop.create_server(lambda: Upstream(loop), "127.0.0.1", port, backlog=_BACKLOG)
     print(server.sockets[0].getsockname()[1], flush=True)
     over = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), over.set)
@@ -124,4 +145,4 @@ async def serve() -> None:
 if __name__ == "__main__":
     gc.disable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+        runner.run(serve(int(sys.argv[1]) if len(sys.argv) > 1 else 0))

@@ -23,9 +23,9 @@ def write_requests(path: Path, requests: Sequence[bytes]) -> None:
     path.write_bytes(b"".join(b"%08d%b" % (len(request), request) for request in requests))
 
 
-def closed_loop(port: int, requests_path: Path, seconds: float) -> Served:
+def closed_loop(authority: str, requests_path: Path, seconds: float) -> Served:
     """Send the requests of a file over and over. `wrk` counts whole seconds. Raises BenchError."""
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{authority}"
     command = [
         "wrk",
         "-t1",
