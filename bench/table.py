@@ -75,13 +75,9 @@ def _against(row: Row, results: Results) -> str:
             beside = "" if nginx is None else f" (nginx {nginx:+.{row.digits}f})"
             return "-" if ours is None else f"{ours:+.{row.digits}f}{beside}"
         case "ratio to another row":
-            ratio, title = results.ratio_of_rows(row.key, row.other), _title(row.other)
-            return "-" if ratio is None else f"{ratio:.2f}x {title}"
+            ratio = results.ratio_of_rows(row.key, row.other)
+            return "-" if ratio is None else f"{ratio:.2f}x {row.other_words}"
     return ""
-
-
-def _title(key: str) -> str:
-    return next(row.title.strip() for row in ROWS if row.key == key)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int], headings: Sequence[str]) -> list[str]:
