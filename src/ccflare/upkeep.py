@@ -21,6 +21,8 @@ class SettingsInForce:
     def __init__(self, started: Loaded, apply: Callable[[Loaded], None]) -> None:
         self.started = started
         self.current = started
+        self.seen = started.stamp
+        """The state of the file that was looked at last."""
         self._apply = apply
 
     def take_over(self, fresh: Loaded) -> None:
@@ -37,22 +39,23 @@ class SettingsInForce:
 
 async def watch_settings(in_force: SettingsInForce, flags: Mapping[str, object], clock: Clock) -> None:
     """Take over edits of the settings file within a second."""
-    seen = in_force.current.stamp
     while True:
         await clock.sleep(SETTINGS_EVERY_S)
-        found = await asyncio.to_thread(stamp, in_force.started.path)
-        if found == seen:
-            continue
-        seen = found
-        try:
-            fresh = await asyncio.to_thread(load, flags, os.environ, create=False)
-        except InvalidSetting as error:
-            log.warning("%s", error)
-            continue
-        for problem in fresh.problems:
-            log.warning("%s", problem)
-        if fresh.broken:
-            continue
+        if await asyncio.to_thread(stamp, in_force.started.path) != in_force.seen:
+            await reread_settings(in_force, flags)
+
+
+async def reread_settings(in_force: SettingsInForce, flags: Mapping[str, object]) -> None:
+    """Take over the settings as they are now; what cannot be used is told, and changes nothing."""
+    in_force.seen = await asyncio.to_thread(stamp, in_force.started.path)
+    try:
+        fresh = await asyncio.to_thread(load, flags, os.environ, create=False)
+    except InvalidSetting as error:
+        log.warning("%s", error)
+        return
+    for problem in fresh.problems:
+        log.warning("%s", problem)
+    if not fresh.broken:
         in_force.take_over(fresh)
 
 

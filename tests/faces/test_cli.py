@@ -287,7 +287,11 @@ def test_serving_hands_the_flags_over(run: Run, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setitem(sys.modules, "ccflare.serve", server)
     assert run(*command).status == 7
     loaded, flags = seen[0]
-    assert (loaded.settings.port, str(loaded.origins["port"]), flags) == (0, "flag --port", {"port": 0})
+    assert (loaded.settings.port, str(loaded.origins["port"]), flags) == (
+        0,
+        "flag --port",
+        {"port": 0, "workers": None},
+    )
 
 
 # Being called wrongly.

@@ -18,9 +18,9 @@ from ccflare.app import build
 from ccflare.clock import SystemClock
 from ccflare.errors import InvalidSetting, TokenEndpointError
 from ccflare.journal import Retention
+from ccflare.listening import listen
 from ccflare.oauth import OAuthSettings
 from ccflare.records import Secret
-from ccflare.serve import listen
 from ccflare.settings import TABLE, Settings, load
 from ccflare.store import open_store
 from ccflare.tokens import TokenEndpoint
@@ -70,6 +70,12 @@ async def host(_directory: Path) -> None:
     with contextlib.ExitStack() as stack:
         bound = [stack.enter_context(sock) for sock in listen(Settings(port=0, host="127.0.0.2"))]
         assert [sock.getsockname()[0] for sock in bound] == ["127.0.0.2"]
+
+
+@shows("workers")
+async def workers(directory: Path) -> None:
+    one, two = log_of_a_server(directory / "one"), log_of_a_server(directory / "two", CCFLARE_WORKERS="2")
+    assert (one.count("] Worker "), two.count(" serves")) == (0, 2)
 
 
 @shows("open_without_keys")
@@ -259,6 +265,7 @@ async def pricing(directory: Path) -> None:
 
 def log_of_a_server(directory: Path, **variables: str) -> str:
     """Start a real server, stop it when it answers, and return what it has logged."""
+    directory.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

@@ -28,7 +28,7 @@ Then point your client at http://localhost:8080.
 _ADD_OPTIONS = ("api_key", "api_key_env", "mode", "base_url", "priority", "tier")
 
 _ACTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], int | None]]] = {
-    "serve": (("port",), lambda given: server.run_server(given["port"])),
+    "serve": (("port", "workers"), lambda given: server.run_server(given["port"], given["workers"])),
     "add_account": (
         _ADD_OPTIONS,
         lambda given: accounts.add_account(given["add_account"], **{name: given[name] for name in _ADD_OPTIONS}),
@@ -62,6 +62,7 @@ class _Root(click.Group):
 @click.group(cls=_Root, invoke_without_command=True, epilog=_EPILOG)
 @click.option("--serve", is_flag=True, help="Run the proxy.")
 @click.option("--port", type=int, metavar="N", help="With --serve: port to listen on (default 8080).")
+@click.option("--workers", type=int, metavar="N", help="With --serve: processes that serve (default 1).")
 @click.option("--add-account", metavar="NAME", help="Add an account by its API key, or by signing in.")
 @click.option(
     "--api-key",

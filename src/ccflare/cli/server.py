@@ -8,12 +8,14 @@ from ccflare.cli.context import load_settings
 from ccflare.cli.output import print_json, print_table, say
 
 
-def run_server(port: int | None) -> int:
+def run_server(port: int | None, workers: int | None = None) -> int:
     """Serve until a signal ends it; return the exit status."""
-    flags = {"port": port}
+    flags = {"port": port, "workers": workers}
     loaded = load_settings(flags, create=True, tell=False)  # the server logs them
-    from ccflare.serve import run
-
+    if loaded.settings.workers > 1:
+        from ccflare.supervisor import run
+    else:
+        from ccflare.serve import run
     return run(loaded, flags)
 
 
@@ -34,9 +36,10 @@ def show_settings(*, as_json: bool) -> None:
 
 @click.command("serve")
 @click.option("--port", type=int, metavar="N", help="Port to listen on (default 8080).")
-def serve(port: int | None) -> int:
+@click.option("--workers", type=int, metavar="N", help="Processes that serve (default 1).")
+def serve(port: int | None, workers: int | None) -> int:
     """Run the proxy."""
-    return run_server(port)
+    return run_server(port, workers)
 
 
 @click.command("demo")

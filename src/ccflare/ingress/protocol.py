@@ -73,6 +73,8 @@ class Ingress(asyncio.Protocol):
         self._deaf = False
         """What still comes is thrown away."""
         self._held = False
+        self._retires_in_s: float | None = None
+        """How long a silent connection is kept, when the next answer is the last one."""
         self._ending_by: float | None = None
         self._unsent_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -114,6 +116,19 @@ class Ingress(asyncio.Protocol):
         elif self._ending_by is None:
             self._close()
 
+    def retire(self, grace_s: float) -> None:
+        """Have one more answer be the last, and none when no request comes for so long.
+
+        Nothing is lost of what the client may be sending: it has been told by `connection: close`, or it was silent.
+        """
+        self._retires_in_s = grace_s
+        current = self._current
+        if current is None:
+            if self._ending_by is None and not self._reader.in_head and self._reader.arriving is None:
+                self._wait_in_idle(grace_s)
+        elif not current.started:
+            current.keep_alive = False
+
     def data_received(self, data: bytes) -> None:
         """Read requests, or throw away what comes behind the last one."""
         if not self._deaf:
@@ -150,6 +165,8 @@ class Ingress(asyncio.Protocol):
 
     def _begin(self, request: ClientRequest) -> None:
         self._current = request
+        if self._retires_in_s is not None:
+            request.keep_alive = False
         serve = self._serve if request.target.startswith(b"/v1/") else self._serve_asgi
         task = request.task = self.loop.create_task(request.run(serve))
         self._tasks.add(task)
@@ -205,8 +222,15 @@ class Ingress(asyncio.Protocol):
             self._send_refusal(*self._refusal)
         else:
             self.read_on()
+            if self._retires_in_s is not None and not self._reader.in_head:
+                self._wait_in_idle(self._retires_in_s)
+                return
             seconds = self._bounds.head_s if self._reader.in_head else self._bounds.idle_s
             self.deadline = self.loop.time() + seconds
+
+    def _wait_in_idle(self, seconds: float) -> None:
+        self.deadline = self.loop.time() + seconds
+        self._look_in(seconds + 0.01)  # timers may fire a millisecond early
 
     def cut(self, *, reset: bool) -> None:
         """End the connection in the middle of an answer."""
@@ -277,6 +301,8 @@ class Ingress(asyncio.Protocol):
             self._wait_or_cut(self._ending_by, self.loop.time())
         elif self._reader.in_head or self._reader.arriving is not None:
             self.refuse(408, "The request did not arrive in time")
+        elif self._retires_in_s is not None and sockets.readable(self.transport):
+            self._wait_in_idle(self._bounds.held_look_s)  # a request is there, and is about to be read
         else:
             self._close()
 

@@ -20,8 +20,18 @@ def hung_up(transport: asyncio.Transport) -> bool:
     own = transport.get_extra_info("socket")
     if own is None or not hasattr(select, "poll"):
         return False
+    return _polled(own, _HUNG_UP)
+
+
+def readable(transport: asyncio.Transport) -> bool:
+    """Tell whether something has come that was not read yet (where the system can say so)."""
+    own = transport.get_extra_info("socket")
+    return _polled(own, select.POLLIN) if own is not None and hasattr(select, "poll") else False
+
+
+def _polled(own: socket.socket, what: int) -> bool:
     poll = select.poll()
-    poll.register(own.fileno(), _HUNG_UP)
+    poll.register(own.fileno(), what)
     return bool(poll.poll(0))
 
 

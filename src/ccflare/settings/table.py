@@ -52,6 +52,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "refused unless `open_without_keys` is true.",
         ),
     ] = ""
+    workers: Annotated[
+        int,
+        _row(
+            Whole(1, 64),
+            "CCFLARE_WORKERS",
+            "Processes that serve. With more than one, another process supervises them.",
+        ),
+    ] = 1
     allowed_hosts: Annotated[
         tuple[str, ...],
         _row(

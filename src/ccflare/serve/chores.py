@@ -1,0 +1,68 @@
+"""What goes on beside the traffic of a server, each as a coroutine that runs until it is cancelled."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine, Sequence
+
+from ccflare import logs, renewal
+from ccflare.app import App
+from ccflare.clock import Clock
+from ccflare.feed import GAP
+from ccflare.pricing import PriceTable
+from ccflare.systemd import ServiceState
+
+log = logging.getLogger("ccflare.Server")
+
+
+def save(app: App, clock: Clock) -> None:
+    """Hand what routing has learnt to the journal."""
+    for line in app.pool.read_heard():
+        log.info("%s", line)
+    changes, windows = app.pool.take_changes(), app.pool.take_windows(int(clock.now() * 1000))
+    app.journal.put_changes(changes.accounts, changes.bindings, changes.owners, windows)
+
+
+def follow_log(app: App, log_writer: logs.Log, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+    """Have people who follow the log see what is written; return what ends that."""
+
+    def tell(entries: Sequence[logs.LogEntry], missed: int) -> None:
+        if missed:
+            app.log_lines.publish(GAP, missed)
+        for entry in entries:
+            app.log_lines.publish("log", entry)
+
+    def pass_on(entries: Sequence[logs.LogEntry], missed: int) -> None:
+        loop.call_soon_threadsafe(tell, entries, missed)
+
+    return log_writer.follow(pass_on)
+
+
+def renew_prices(app: App, clock: Clock) -> Coroutine[None, None, None]:
+    """Have newer prices used when there are some."""
+
+    def use(table: PriceTable) -> None:
+        app.proxy.prices = table
+
+    rng = random.Random()  # noqa: S311  # spreads what several servers do; nothing secret comes of it
+    parts = renewal.Parts(app.transport, clock, rng, app.desks.changes)
+    return renewal.renew_prices(parts, lambda: app.proxy.settings, use)
+
+
+async def show_life(service: ServiceState, clock: Clock) -> None:
+    """Tell a service manager that wants to know that the event loop turns."""
+    while service.watchdog_s is not None:
+        service.alive()
+        await clock.sleep(service.watchdog_s / 2)
+
+
+async def run(begin: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Run a chore until it has nothing more to do; after a defect it is told and begun again."""
+    while True:
+        try:
+            await begin()
+        except Exception:
+            log.exception("A chore ended by a defect; it begins again")
+            await asyncio.sleep(1)
+        else:
+            return

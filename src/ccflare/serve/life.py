@@ -1,0 +1,125 @@
+"""The life of one process that serves, alone or as one of several: begin, serve, stop without cutting anyone off."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import socket
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ccflare import logs, renewal, upkeep
+from ccflare.app import App, build
+from ccflare.bus import Alone, Colleagues
+from ccflare.clock import Clock, SystemClock
+from ccflare.ingress import IngressSettings
+from ccflare.oauth import without_client
+from ccflare.serve import chores
+from ccflare.serve.orders import Orders
+from ccflare.serve.stopping import stop
+from ccflare.settings import Loaded
+from ccflare.store import Store, open_store
+from ccflare.systemd import ServiceState
+from ccflare.vault import Keys
+
+log = logging.getLogger("ccflare.Server")
+
+OBJECTS_KNOWN = 100_000
+"""Objects, the latest used, whose owners are known from the start."""
+FLUSH_S = 10.0
+"""Longest wait for the database at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a server is given by whoever starts it."""
+
+    loaded: Loaded
+    flags: Mapping[str, object]
+    sockets: Sequence[socket.socket]
+    """Listening; it closes them."""
+    log_writer: logs.Log
+    keys: Keys
+    on_ready: Callable[[], None]
+    on_ending: Callable[[], None]
+    """Called when nothing more is accepted."""
+    orders: Orders = field(default_factory=Orders)
+    service: ServiceState = field(default_factory=lambda: ServiceState({}))
+    colleagues: Colleagues = field(default_factory=Alone)
+    started_at: float | None = None
+    """The monotonic second of the whole server's start; None: now."""
+
+
+async def serve(given: Given) -> None:
+    """Serve until it is told to stop, and come to the end."""
+    settings, clock, loop = given.loaded.settings, SystemClock(), asyncio.get_running_loop()
+    app = build(settings, clock, lambda: open_store(settings.db_path, busy_timeout_s=1.0, keys=given.keys), given.flags)
+    with contextlib.closing(open_store(settings.db_path, keys=given.keys)) as store:
+        _remember(app, store, int(clock.now() * 1000))
+    in_force = _in_force(app, given)
+    unfollow = chores.follow_log(app, given.log_writer, loop)
+    app.journal.start()
+    ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop)
+    servers = [await loop.create_server(ingress.connection, sock=sock) for sock in given.sockets]
+    gc.collect()
+    gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
+    given.on_ready()
+    running = [asyncio.create_task(chores.run(begin)) for begin in _chores(app, given, in_force, clock)]
+    await given.orders.stop.wait()
+    given.on_ending()
+    unfollow()
+    app.exchanges.close()
+    app.log_lines.close()
+    await stop(app, ingress, servers, given.orders)
+    for chore in running:
+        chore.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    chores.save(app, clock)
+    await app.journal.close(FLUSH_S)
+    for desk in app.desks:
+        await asyncio.to_thread(desk.close)
+
+
+def _in_force(app: App, given: Given) -> upkeep.SettingsInForce:
+    """Connect what takes over changed settings with what they are for."""
+
+    def apply(fresh: Loaded) -> None:
+        app.apply(fresh.settings)
+        given.log_writer.set_level(fresh.settings.log_level, debug=fresh.settings.debug)
+
+    in_force = upkeep.SettingsInForce(given.loaded, apply)
+    app.configuration.take_over = in_force.take_over
+    return in_force
+
+
+def _chores(
+    app: App, given: Given, in_force: upkeep.SettingsInForce, clock: Clock
+) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
+    async def reread() -> None:
+        while True:
+            await given.orders.reread.wait()
+            given.orders.reread.clear()
+            given.service.reloading()
+            await upkeep.reread_settings(in_force, given.flags)
+            given.service.ready()
+
+    return (
+        lambda: upkeep.watch_settings(in_force, given.flags, clock),
+        reread,
+        lambda: upkeep.save_changes(lambda: chores.save(app, clock), clock),
+        lambda: chores.renew_prices(app, clock),
+        lambda: chores.show_life(given.service, clock),
+        app.refresher.keep_fresh,
+    )
+
+
+def _remember(app: App, store: Store, now_ms: int) -> None:
+    """Begin with what an earlier run has left: accounts, their limits, sessions."""
+    accounts = store.accounts()
+    app.load(accounts, store.credentials())
+    if trouble := without_client(app.proxy.settings.client_id, accounts):
+        log.warning("%s", trouble)
+    app.pool.restore(store.bindings(bound_since_ms=now_ms - app.pool.session_ms), now_ms)
+    app.pool.restore_windows(store.windows.all().values(), now_ms)
+    app.pool.restore_owners(store.owners.load(OBJECTS_KNOWN))
+    app.proxy.prices = renewal.remembered(store.prices.kept())

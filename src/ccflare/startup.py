@@ -1,0 +1,52 @@
+"""What a process does before it serves or supervises: limits of the machine, the log, the database."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+
+from ccflare import logs
+from ccflare.settings import Settings
+from ccflare.store import open_store
+from ccflare.vault import Keys
+
+OPEN_FILES = 65_536
+
+
+def allow_many_connections() -> None:
+    """Raise the soft limit of open files: every stream takes two, and systems begin with 256 or 1024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that they do not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop of a process that serves."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def begin_log(settings: Settings) -> logs.Log:
+    """Begin to log as the settings say, and to standard error."""
+    return logs.start(
+        settings.log_dir,
+        level=settings.log_level,
+        line_format=settings.log_format,
+        debug=settings.debug,
+        console=sys.stderr,
+    )
+
+
+def open_first(settings: Settings, keys: Keys) -> None:
+    """Make, upgrade or encrypt the database before anything begins; what is done to it is logged. Raises StoreError."""
+    with contextlib.closing(open_store(settings.db_path, keys=keys)) as store:
+        store.unlock()

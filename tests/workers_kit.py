@@ -1,0 +1,108 @@
+"""Several workers for tests: which there are, and steady traffic whose every failure is kept."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import rawhttp
+from harness import Home, Server, client_headers, eventually, messages
+
+
+def workers_of(server: Server) -> list[int]:
+    """Return the process ids of a server's workers."""
+    pid = server.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+def serving(server: Server) -> set[int]:
+    """Return the numbers of the workers that serve, by the log."""
+    numbers: set[int] = set()
+    for line in server.log_text().splitlines():
+        words = line.partition("[Server] Worker ")[2].split()
+        if words[1:] == ["serves"]:
+            numbers.add(int(words[0]))
+        elif words[1:3] == ["has", "stopped"] or " after " in line:
+            numbers.discard(int(words[0]) if words else 0)
+    return numbers
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]
+
+
+class Traffic:
+    """Clients that ask as fast as they are answered: some on kept connections, one on a new one each time."""
+
+    def __init__(self, port: int, clients: int) -> None:
+        self.port = port
+        self.served = 0
+        self.failures: list[str] = []
+        self._end = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def more(self, count: int) -> None:
+        """Wait until so many further requests were served."""
+        wanted = self.served + count
+        eventually(lambda: self.served >= wanted or self.failures, within_s=15, what=f"{count} more requests")
+
+    def _run(self, number: int) -> None:
+        request = rawhttp.request_bytes("POST", "/v1/messages", client_headers(f"session-{number}"), messages())
+        connection: rawhttp.Connection | None = None
+        while not self._end.is_set():
+            try:
+                if connection is None:
+                    connection = rawhttp.Connection(self.port)
+                connection.send(request)
+                answer = connection.answer()
+            except (OSError, AssertionError) as error:
+                self._note(f"{type(error).__name__}: {error}")
+                connection = None
+                continue
+            whole = answer.status == 200 and answer.end == "whole"
+            self._note("" if whole else f"{answer.status} {answer.end}")
+            if number == 0 or answer.header("connection") == "close":
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    def _note(self, failure: str) -> None:
+        with self._lock:
+            if failure:
+                self.failures.append(failure)
+            else:
+                self.served += 1
+
+
+@contextmanager
+def traffic(server: Server, clients: int = 6) -> Iterator[Traffic]:
+    """Have clients ask for as long as the block lasts."""
+    found = Traffic(server.port, clients)
+    found.start()
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+def spread(home: Home, server: Server) -> None:
+    """Wait until two workers serve."""
+    eventually(lambda: len(serving(server)) == 2, what=f"two workers of {home.path}")
