@@ -327,7 +327,7 @@ class Server:
                 "by a defect",
                 "Exception in callback",
             ):
-                assert sign not in text, text[-4000:]
+                assert sign not in text, text[max(0, text.find(sign) - 1000) : text.find(sign) + 3000]
             assert CLIENT_KEY not in text
             assert "sk-ant-api" not in text
 

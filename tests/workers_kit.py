@@ -38,8 +38,14 @@ def alive(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]
 
 
+PAUSE_S = 0.01
+
+
 class Traffic:
-    """Clients that ask as fast as they are answered: some on kept connections, one on a new one each time."""
+    """Clients that ask again and again: some on kept connections, one on a new one each time.
+
+    They leave the machine some time, because a worker that is started needs it.
+    """
 
     def __init__(self, port: int, clients: int) -> None:
         self.port = port
@@ -66,7 +72,7 @@ class Traffic:
     def _run(self, number: int) -> None:
         request = rawhttp.request_bytes("POST", "/v1/messages", client_headers(f"session-{number}"), messages())
         connection: rawhttp.Connection | None = None
-        while not self._end.is_set():
+        while not self._end.wait(PAUSE_S):
             try:
                 if connection is None:
                     connection = rawhttp.Connection(self.port)
