@@ -153,6 +153,7 @@ def build(
         read_reach=lambda: transport.reach,
         log_dir=settings.log_dir,
         exchanges=exchanges,
+        running=api.RunningNow(proxy.open, clock, pool),
         log_lines=log_lines,
         clean_up=journal.clean_up,
         sign_in=sign_in,

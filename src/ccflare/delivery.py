@@ -59,7 +59,7 @@ class Delivery:
         inbound.on_drain(response.resume)
         meter = self._meter(x, response.status, attempt.head.coding)
         x.answered(response.status, headers)
-        relay = Relay(inbound, monotonic, meter, None if x.captured is None else x.captured.response)
+        relay = x.relay = Relay(inbound, monotonic, meter, None if x.captured is None else x.captured.response)
         verdict, reason = "cancelled", None
         try:
             if beginning:

@@ -1,9 +1,11 @@
 """What is known of an exchange while it runs; in the end it becomes one `records.Exchange`."""
 
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import msgspec
 
+from ccflare.choice import NOBODYS, Choice
 from ccflare.meter import Metered
 from ccflare.payload import MASK, Captured, masked
 from ccflare.pool import Ask
@@ -33,14 +35,47 @@ class Held:
     account: Account
 
 
+class Relayed(Protocol):
+    """What counts an answer on its way."""
+
+    bytes_sent: int
+
+
+Phase = Literal["reading", "choosing", "waiting", "pausing", "answering"]
+"""The client's request comes in, an account is chosen, upstream or the next attempt is waited for, the answer flows."""
+
+
+class Running(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange that has not ended, at one instant."""
+
+    id: str
+    timestamp_ms: int
+    """Arrival."""
+    age_ms: int
+    method: str
+    path: str
+    phase: Phase
+    account: Account | None
+    """Who is being tried, or answers."""
+    choice: Choice | None
+    model: str | None
+    session: str | None
+    client: str
+    streamed: bool
+    request_bytes: int
+    response_bytes: int
+    attempts: tuple[Attempt, ...]
+    """Those that have ended."""
+
+
 class OpenExchange:
     """One client request on its way. Instants are monotonic seconds unless their name says otherwise."""
 
     __slots__ = (
-        "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "captured",
+        "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "captured", "choice",
         "credential", "error", "first_byte_at", "first_byte_by", "held", "id", "inbound", "limited", "metered",
-        "own_ms", "path", "ready_at", "refreshed", "repeatable", "request_bytes", "response_bytes", "retries",
-        "status", "streamed", "tried", "upstream_s", "wait_ms",
+        "own_ms", "path", "paused_until", "ready_at", "refreshed", "relay", "repeatable", "request_bytes",
+        "response_bytes", "retries", "status", "streamed", "tried", "trying", "upstream_s", "wait_ms",
     )  # fmt: skip
 
     def __init__(self, inbound: Inbound, exchange_id: str, arrived_ms: int, arrived_at: float) -> None:
@@ -53,20 +88,20 @@ class OpenExchange:
         """When the request had been read; ccflare's own share of the time counts from here."""
         self.first_byte_by = arrived_at
         self.first_byte_at: float | None = None
-        self.upstream_s = 0.0
-        """Time spent waiting for upstream."""
+        self.upstream_s = self.paused_until = 0.0
+        """Time spent waiting for upstream; until when the next attempt waits."""
         self.own_ms: float | None = None
         """ccflare's own share of the time to the first byte."""
-        self.ask = UNKNOWN
+        self.ask, self.choice = UNKNOWN, NOBODYS
         self.body: Body = b""
         self.body_length: int | None = None
         self.repeatable = True
         """The body can be sent again."""
-        self.account = NOBODY
-        """Whose answer the client got."""
+        self.account = self.trying = NOBODY
+        """Whose answer the client got; who was chosen last, why says `choice`."""
+        self.relay: Relayed | None = None  # counts what the client has got while the answer is on its way
         self.attempts: list[Attempt] = []
         self.tried: set[str] = set()
-        self.retries = self.wait_ms = 0
         self.limited = False
         """An account was skipped because of a limit."""
         self.held: Held | None = None
@@ -78,7 +113,7 @@ class OpenExchange:
         """What was said, for the store; None when it is not to be kept."""
         self.streamed = self.refreshed = False
         self.credential: Secret | None = None  # what the last attempt proved itself with
-        self.request_bytes = self.response_bytes = 0
+        self.request_bytes = self.response_bytes = self.retries = self.wait_ms = 0
 
     def fail(self, error: str) -> None:
         """Note why the exchange is no success; the first reason stays."""
@@ -89,7 +124,9 @@ class OpenExchange:
         """Add an attempt that has ended, and how long it has taken."""
         short = reason and self.clean(reason)[:MAX_REASON]
         duration_ms = round(seconds * 1000)
-        self.attempts.append(Attempt(account.id or None, verdict, status, duration_ms, self.wait_ms, short))
+        self.attempts.append(
+            Attempt(account.id or None, verdict, status, duration_ms, self.wait_ms, short, self.choice)
+        )
         self.wait_ms = 0
 
     def clean(self, text: str) -> str:
@@ -110,6 +147,38 @@ class OpenExchange:
         self.own_ms = max(0.0, (now - self.ready_at - self.upstream_s) * 1000)
         return self.own_ms
 
+    def so_far(self, now: float) -> "Running":
+        """Return what can be told of the exchange while it runs."""
+        account = self.account if self.status else self.trying
+        relay, model = self.relay, self.ask.model
+        return Running(
+            id=self.id,
+            timestamp_ms=self.arrived_ms,
+            age_ms=round((now - self.arrived_at) * 1000),
+            method=self.inbound.method.decode("ascii", "replace"),
+            path=self._shown_path(),
+            phase=self._phase(now),
+            account=None if account is NOBODY else account,
+            choice=self.choice,
+            model=None if model is None else self.clean(model),
+            session=self.ask.session,
+            client=self.inbound.client,
+            streamed=self.streamed,
+            request_bytes=self.request_bytes,
+            response_bytes=self.response_bytes if relay is None else relay.bytes_sent,
+            attempts=tuple(self.attempts),
+        )
+
+    def _phase(self, now: float) -> "Phase":
+        if self.status:
+            return "answering"
+        if self.choice is NOBODYS:
+            return "reading" if self.ask is UNKNOWN else "choosing"
+        return "pausing" if now < self.paused_until else "waiting"
+
+    def _shown_path(self) -> str:
+        return masked(self.path[:MAX_PATH].decode("ascii", "backslashreplace"))
+
     def record(self, now: float, prices: PriceTable) -> Exchange:
         """Return the row of this exchange."""
         first, metered = self.first_byte_at, self.metered
@@ -122,7 +191,7 @@ class OpenExchange:
             id=self.id,
             timestamp_ms=self.arrived_ms,
             method=self.inbound.method.decode("ascii", "replace"),
-            path=masked(self.path[:MAX_PATH].decode("ascii", "backslashreplace")),
+            path=self._shown_path(),
             account_id=self.account.id or None,
             status_code=self.status,
             success=success,

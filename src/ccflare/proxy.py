@@ -12,6 +12,7 @@ from typing import Protocol
 
 from ccflare import answers, strategy
 from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
+from ccflare.choice import ONLY, OWN_CREDENTIAL, again
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
 from ccflare.delivery import Delivery, OpenAttempt
@@ -87,7 +88,13 @@ class Proxy:
         self._captures = ByteBudget(CAPTURED_BYTES)
         self.settings = settings
         self.prices = BUNDLED
-        self.in_flight = 0
+        self.open: dict[str, OpenExchange] = {}
+        """The exchanges that run, by id, in the order of their arrival; others only read it."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many exchanges run."""
+        return len(self.open)
 
     async def serve(self, inbound: Inbound) -> None:
         """Answer one request and record the exchange. Cancelled when the client goes away."""
@@ -95,9 +102,9 @@ class Proxy:
         x = OpenExchange(inbound, new_id(now_ms, self._parts.rng), now_ms, self._monotonic())
         if self.settings.store_payloads:
             x.captured = Captured(inbound.target, inbound.headers, self._captures)
-        self.in_flight += 1
+        self.open[x.id] = x
         try:
-            if self.in_flight <= self.settings.max_exchanges:
+            if len(self.open) <= self.settings.max_exchanges:
                 await self._run(x)
             else:
                 x.fail("too many requests at once")
@@ -113,7 +120,7 @@ class Proxy:
             x.status = x.status or 500
             raise
         finally:
-            self.in_flight -= 1
+            del self.open[x.id]
             self._record(x)
 
     async def _run(self, x: OpenExchange) -> None:
@@ -179,33 +186,27 @@ class Proxy:
     def _next(self, x: OpenExchange) -> Account | None:
         """Return the first candidate that was not tried; those without a token, and without hope for one, come last."""
         last: Account | None = None
-        for account in self._pool.candidates(x.ask, self._now_ms()):
+        for account, choice in self._pool.choices(x.ask, self._now_ms()):
             if account.id in x.tried:
                 continue
             if account.kind == "oauth" and self._is_hopeless(account):
                 last = last or account
                 continue
+            x.choice = choice
             if strategy_log.isEnabledFor(logging.DEBUG):
-                self._explain(x, account)
+                said = x.id, x.ask.session, x.ask.model, account.name, choice.words
+                strategy_log.debug("Exchange %s (session %s, model %s): %s, %s", *said)
             return account
+        x.choice = ONLY
         return last
-
-    def _explain(self, x: OpenExchange, account: Account) -> None:
-        """Log why an account is tried: its session's, or the first in order."""
-        bound = self._pool.bound_account(x.ask, self._now_ms())
-        why = "next in order"
-        if bound == account.id:
-            why = "its session's account" if x.ask.owner is None else "it owns what is named"
-        strategy_log.debug(
-            "Exchange %s (session %s, model %s): %s, %s", x.id, x.ask.session, x.ask.model, account.name, why
-        )
 
     async def _try_account(self, x: OpenExchange, account: Account) -> bool:
         """Try one account, again where the verdict says so. True when the client has an answer."""
         self._pool.begin(account.id, x.ask)
-        x.refreshed = False
+        x.trying, x.refreshed = account, False
         try:
             while (verdict := await self._attempt(x, account)) is not None:
+                x.choice = again(x.choice)
                 if verdict.action == "refresh":
                     if not await self._refresh(x, account):
                         return False
@@ -213,7 +214,7 @@ class Proxy:
                 wait_ms = self._pause_ms(x, verdict)
                 if wait_ms is None:
                     return False
-                x.wait_ms = wait_ms
+                x.wait_ms, x.paused_until = wait_ms, self._monotonic() + wait_ms / 1000
                 x.upstream_s += wait_ms / 1000
                 await self._parts.clock.sleep(wait_ms / 1000)
             return True
@@ -283,6 +284,8 @@ class Proxy:
             attempt.added.append((b"x-ccflare-changed", b"anthropic-beta"))
         if x.tried:
             attempt.added.append((b"x-ccflare-attempts", b"%d" % (len(x.attempts) + 1)))
+        if x.choice.instead_of is not None:
+            attempt.added.append((b"x-ccflare-session", b"stand-in"))
         try:
             response = await self._open(x, attempt, headers)
         except TransportError as error:
@@ -459,6 +462,7 @@ class Proxy:
     async def _forward_unauthenticated(self, x: OpenExchange) -> None:
         """Send the request with the client's own credential, because no account can be used."""
         log.warning("No active accounts available - forwarding request without authentication")
+        x.trying, x.choice = NOBODY, OWN_CREDENTIAL
         attempt = OpenAttempt(NOBODY, self._monotonic(), [(b"x-ccflare-account", b"none")])
         try:
             response = await self._open(x, attempt, self._provider.anonymous_headers(x.inbound.headers))

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from ccflare.choice import Choice
 from ccflare.usage import NOT_SAID, Usage
 
 Kind = Literal["api_key", "oauth"]
@@ -180,6 +181,8 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """Pause before this attempt."""
     reason: str | None = None
     """Why the outcome was not delivered, in a few words."""
+    choice: Choice | None = None
+    """Why it went to this account; None in rows of older programs."""
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ccflare.choice import Choice
 from ccflare.cli.instants import read_instant
+from ccflare.cli.output import instant
 from ccflare.payload import Content, Payload
 from ccflare.records import Attempt, Exchange
 from ccflare.store import Batch, Store
@@ -27,7 +29,7 @@ def kept(store: Store) -> dict[str, Exchange]:
     usage = Usage(model="claude-opus-5-1", input_tokens=10, cache_read_input_tokens=500, output_tokens=20)
     attempts = (
         Attempt(gone.id, "next", 429, 12, reason="the 5h window is used up"),
-        Attempt(work.id, "deliver", 200, 345, wait_ms=7),
+        Attempt(work.id, "deliver", 200, 345, wait_ms=7, choice=Choice("stand_in", gone.id, NOW_MS)),
     )
     found = {
         "served": exchange(work.id, NOW_MS - HOUR_MS, response_time_ms=357, model="claude-opus-5-1", usage=usage,
@@ -197,9 +199,10 @@ def test_one_request_is_shown_with_all_that_is_known(run: Run, kept: Mapping[str
     expected = {"account": "work", "status_code": "200", "success": "yes", "cost_usd": "0.1234", "output_tokens": "20"}
     assert expected.items() <= fields.items()
     attempts = said.out.split("\n\n")[1].splitlines()
-    assert attempts[0].split() == ["account", "verdict", "status", "wait_ms", "duration_ms", "reason"]
-    assert attempts[1].split(maxsplit=5) == ["gone", "next", "429", "0", "12", "the 5h window is used up"]
-    assert attempts[2].split() == ["work", "deliver", "200", "7", "345", "-"]
+    assert attempts[0].split() == ["account", "why", "verdict", "status", "wait_ms", "duration_ms", "reason"]
+    assert attempts[1].split(maxsplit=6) == ["gone", "-", "next", "429", "0", "12", "the 5h window is used up"]
+    assert f" it stands in for its session's account gone, back at {instant(NOW_MS)} " in attempts[2]
+    assert attempts[2].split()[-5:] == ["deliver", "200", "7", "345", "-"]
 
 
 def test_the_word_last_means_the_newest_request(run: Run, kept: Mapping[str, Exchange]) -> None:
@@ -215,8 +218,9 @@ def test_json_has_every_field_of_the_record(run: Run, kept: Mapping[str, Exchang
     assert shown["usage"]["cache_read_input_tokens"] == 500
     assert shown["attempts"][0] == {
         "account": "gone", "account_id": "id-gone", "verdict": "next", "status": 429, "duration_ms": 12, "wait_ms": 0,
-        "reason": "the 5h window is used up",
+        "reason": "the 5h window is used up", "why": None, "choice": None,
     }  # fmt: skip
+    assert shown["attempts"][1]["choice"] == {"why": "stand_in", "instead_of": "id-gone", "until_ms": NOW_MS}
     assert json.loads(run("history", "--json", "--limit", "1").out) == [shown]
 
 

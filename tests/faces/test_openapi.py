@@ -60,6 +60,7 @@ CALLS: dict[str, tuple[str, object]] = {
     "show_stats": ("", None),
     "reset_stats": ("", {}),
     "list_requests": ("", None),
+    "list_running": ("", None),
     "show_request": ("x000001", None),
     "clear_requests": ("", {"confirm": "clear"}),
     "analyse": ("", None),

@@ -1,6 +1,7 @@
 """A scripted upstream, a client that only remembers, and a clock that jumps: what the exchange loop needs to run."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -292,6 +293,20 @@ class World:
         async with asyncio.timeout(5):
             await self.proxy.serve(client)
         return client
+
+    @contextlib.asynccontextmanager
+    async def busy(self, client: Client | None = None) -> AsyncIterator["asyncio.Task[Client]"]:
+        """Have one request wait for its answer while the block runs; then its client leaves."""
+        hung, self.transport.hang = self.transport.hang, True
+        self.transport.reached.clear()
+        task = asyncio.create_task(self.ask(client))
+        await self.transport.reached.wait()
+        self.transport.hang = hung
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def states(self) -> dict[str, str]:
         return {standing.account.name: standing.state for standing in self.pool.states(self.now_ms)}

@@ -84,9 +84,9 @@ async def test_a_refused_answer_that_is_delivered_in_the_end_is_captured(status:
 async def test_our_own_answers_are_captured() -> None:
     """What ccflare says itself, with its headers."""
     world = World("a", max_exchanges=1)
-    world.proxy.in_flight = 1
-    client = await world.ask()
-    made = payload_of(world)
+    async with world.busy():
+        client = await world.ask()
+        made = payload_of(world)
     assert (made.status, made.response.data) == (503, bytes(client.answer))
     assert dict(made.response_headers)["x-ccflare-answer"] == "1"
 

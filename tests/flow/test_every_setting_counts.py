@@ -237,8 +237,8 @@ async def retention(directory: Path) -> None:
 @shows("max_exchanges")
 async def max_exchanges(_directory: Path) -> None:
     world = World(max_exchanges=1)
-    world.proxy.in_flight = 1
-    assert (await world.ask()).status == 503
+    async with world.busy():
+        assert (await world.ask()).status == 503
 
 
 @shows("db_path")

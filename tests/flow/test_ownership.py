@@ -196,4 +196,4 @@ async def test_the_decision_is_explained(caplog: pytest.LogCaptureFixture) -> No
     world = await made_by_b()
     with caplog.at_level(logging.DEBUG, logger="ccflare.SessionStrategy"):
         await world.ask(asking(method=b"GET", target=f"/v1/files/{FILE}"))
-    assert "b, it owns what is named" in caplog.text
+    assert "b, it owns what the request names" in caplog.text

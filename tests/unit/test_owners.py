@@ -107,7 +107,8 @@ def test_only_the_owner_is_a_candidate() -> None:
     pool.owners.note("b", [FILE], NOW)
     pool.served(Ask("s"), "c", NOW)
     assert names(pool, asked(pool, FILE, "s")) == ["b"]
-    assert pool.bound_account(asked(pool, FILE, "s"), NOW) == "b"
+    [(_, choice)] = pool.choices(asked(pool, FILE, "s"), NOW)
+    assert choice.why == "owner"
     assert names(pool, asked(pool, "file_unknown", "s"))[0] == "c"
 
 

@@ -31,6 +31,7 @@ export function attempt(more: Partial<Attempt> = {}): Attempt {
     duration_ms: 100,
     wait_ms: 0,
     reason: null,
+    choice: null,
     ...more,
   };
 }

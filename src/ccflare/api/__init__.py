@@ -14,11 +14,12 @@ from ccflare.api.openapi import document
 from ccflare.api.pages import pages
 from ccflare.api.parts import Parts, SignIn
 from ccflare.api.refusals import Refusal, refusal_of
+from ccflare.api.running_view import RunningNow
 from ccflare.api.streams import Streams
 from ccflare.api.table import ROUTES
 from ccflare.errors import CcflareError
 
-__all__ = ["ROUTES", "Configuration", "Health", "Parts", "SignIn", "Streams", "asgi"]
+__all__ = ["ROUTES", "Configuration", "Health", "Parts", "RunningNow", "SignIn", "Streams", "asgi"]
 
 
 def asgi(parts: Parts) -> Starlette:

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ccflare.api.instants import iso, iso_or_none
+from ccflare.api.instants import Instant, iso, iso_or_none
 from ccflare.api.parts import Parts
 from ccflare.forecast import Outlook
 from ccflare.limits import Budget
@@ -14,8 +14,6 @@ from ccflare.records import Account, Kind, State, state_of, token_trouble
 from ccflare.settings.kinds import without_user
 
 NOT_USED = "its provider is not known here"
-
-Instant = Annotated[str, Meta(description="ISO 8601 in UTC.", extra_json_schema={"format": "date-time"})]
 
 
 class WindowView(msgspec.Struct, frozen=True):

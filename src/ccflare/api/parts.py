@@ -8,6 +8,7 @@ from typing import Protocol
 from ccflare.addresses import Reach
 from ccflare.api.configuration import Configuration
 from ccflare.api.health import Health
+from ccflare.api.running_view import RunningNow
 from ccflare.api.shared import Shared
 from ccflare.api.streams import Streams
 from ccflare.clock import Clock
@@ -56,6 +57,8 @@ class Parts:
     log_dir: Path
     exchanges: Feed
     """Exchanges as they end."""
+    running: RunningNow
+    """Exchanges before that."""
     log_lines: Feed
     """Entries as they are logged."""
     clean_up: Callable[[], Awaitable[Removed]]

@@ -6,11 +6,22 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ccflare.api.account_view import Instant
 from ccflare.api.bodies import BodyView, body_view
-from ccflare.api.instants import iso
+from ccflare.api.instants import Instant, iso, iso_or_none
+from ccflare.choice import WORDS, Choice, in_words
 from ccflare.payload import Payload
 from ccflare.records import Attempt, Exchange, Outcome, outcome_of
+
+
+class ChoiceView(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an account was the next one to be tried."""
+
+    why: Annotated[str, Meta(description=f"One of {', '.join(WORDS)}.")]
+    words: Annotated[str, Meta(description="The same for people.")]
+    instead_of: Annotated[
+        str | None, Meta(description="The name of the session's own account, when that could not serve.")
+    ]
+    until: Annotated[Instant | None, Meta(description="Until when it could not; null: nobody knows.")]
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +36,7 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int
     wait_ms: Annotated[int, Meta(description="Pause before the attempt.")]
     reason: Annotated[str | None, Meta(description="Why the outcome was not delivered.")]
+    choice: Annotated[ChoiceView | None, Meta(description="Why this account; null where that was not recorded.")]
 
 
 class RequestView(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +153,20 @@ def attempt_view(attempt: Attempt, names: Mapping[str, str]) -> AttemptView:
         duration_ms=attempt.duration_ms,
         wait_ms=attempt.wait_ms,
         reason=attempt.reason,
+        choice=choice_view(attempt.choice, names),
+    )
+
+
+def choice_view(choice: Choice | None, names: Mapping[str, str]) -> ChoiceView | None:
+    """Show why an account was chosen."""
+    if choice is None or not choice.why:
+        return None
+    own = choice.instead_of
+    return ChoiceView(
+        why=choice.why,
+        words=in_words(choice, names),
+        instead_of=None if own is None else names.get(own, own),
+        until=iso_or_none(choice.until_ms),
     )
 
 

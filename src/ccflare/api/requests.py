@@ -1,9 +1,7 @@
 """The history: exchanges in pages, one of them with all that is known of it, and those that end now."""
 
 import logging
-import math
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote, unquote
 
@@ -163,16 +161,19 @@ def _payload(parts: Parts, store: Store, exchange_id: str) -> tuple[PayloadView 
 
 
 async def follow_requests(parts: Parts, asked: Listening) -> Stream[RequestView]:
-    """Tell requests when they are in the history, each as an event `request`."""
-    names = _Names(parts)
+    """Tell requests when they are in the history, each as an event `request`, and those that run.
+
+    Events `running` have no id. They tell what `GET /api/requests/running` answers, at the beginning and when there is
+    something new, a few times a second at most.
+    """
 
     def shown(event: Event) -> RequestView:
         exchange = event.thing
         if not isinstance(exchange, Exchange):
             raise TypeError(f"the feed of exchanges tells of {type(exchange).__name__}")
-        return request_view(exchange, names.now())
+        return request_view(exchange, parts.running.names.now())
 
-    return Stream(parts.exchanges, shown, asked.after)
+    return Stream(parts.exchanges, shown, asked.after, state=parts.running.state)
 
 
 async def clear_requests(parts: Parts, body: ClearConfirmation) -> Cleared:
@@ -235,21 +236,3 @@ def _cursor(text: str) -> Cursor:
     if found is None:
         raise InvalidRequest("cursor", "is not a cursor; begin with the first page again")
     return Cursor(int(found[1]), unquote(found[2]))
-
-
-class _Names:
-    """The accounts' names for a stream, a second old at most: to ask for every event would cost more than the event."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._names: Mapping[str, str] = {}
-        self._good_until = -math.inf
-
-    def now(self) -> Mapping[str, str]:
-        """Return the names by the accounts' ids."""
-        now_s = self._parts.clock.monotonic()
-        if now_s >= self._good_until:
-            self._good_until = now_s + 1
-            standings = self._parts.pool.states(self._parts.now_ms())
-            self._names = {standing.account.id: standing.account.name for standing in standings}
-        return self._names

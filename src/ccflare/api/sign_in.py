@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from ccflare import sign_in
-from ccflare.api.account_view import AccountView, Instant
+from ccflare.api.account_view import AccountView
 from ccflare.api.accounts import (
     BaseUrl,
     Name,
@@ -17,7 +17,7 @@ from ccflare.api.accounts import (
     show_account,
     take_over,
 )
-from ccflare.api.instants import iso
+from ccflare.api.instants import Instant, iso
 from ccflare.api.parts import Parts
 from ccflare.api.reading import Body, NoWords
 from ccflare.oauth import Mode

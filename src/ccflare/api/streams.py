@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 from msgspec import Meta
 from starlette.requests import Request
@@ -35,6 +35,8 @@ PAUSE_S = 0.1
 MOST_AT_ONCE = 250
 """Events in one write: 2,500 a second reach a listener; of more it hears that it missed some."""
 _REMEMBERED = 1024
+STATE_EVERY_S = 0.25
+"""How soon a new state is told."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,15 @@ class Streams:
     """The latest events by feed and id."""
 
 
+class State(NamedTuple):
+    """How something stands, as an event without an id: of states only the newest matters, and none is missed."""
+
+    number: int
+    """Another one with every change."""
+    text: bytes
+    """The whole event."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stream(Generic[T]):
     """What one listener hears: the events of a feed behind `after`, each as `shown` makes it."""
@@ -56,6 +67,8 @@ class Stream(Generic[T]):
     shown: Callable[[Event], T]
     after: int | None = None
     wanted: Callable[[Event], bool] = lambda _event: True
+    state: Callable[[], State] | None = None
+    """What is told at the beginning, and whenever it has changed."""
 
 
 class EventStream(Response):
@@ -70,6 +83,7 @@ class EventStream(Response):
         self._streams = streams
         self._stream = stream
         self._events = stream.feed.follow(_last_event_id(request, stream.after))
+        self._state: int | None = None
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
 
@@ -93,18 +107,30 @@ class EventStream(Response):
             return  # nobody reads: the end is written behind what waits, and the connection has its own deadlines
 
     async def _texts(self) -> AsyncIterator[bytes]:
-        yield b"retry: %d\n\n" % RETRY_MS
+        yield (b"retry: %d\n\n" % RETRY_MS) + self._new_state()
+        now = asyncio.get_running_loop().time
+        beat_at = now() + self._streams.heartbeat_s
         while True:
-            texts = await self._next()
+            texts = await self._next(min(beat_at, now() + STATE_EVERY_S) if self._stream.state else beat_at)
             if texts is None:
                 return
-            yield b"".join(texts) or b": still here\n\n"
-            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  # so that not all wake together
+            text = b"".join(texts) + self._new_state()
+            if text or now() >= beat_at:
+                yield text or b": still here\n\n"
+                beat_at = now() + self._streams.heartbeat_s
+                await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.5))  # noqa: S311  # so that not all wake together
 
-    async def _next(self) -> list[bytes] | None:
-        """Return what has happened, nothing when a heartbeat is due, None at the end."""
+    def _new_state(self) -> bytes:
+        """Return the state where it is another than the one told last."""
+        if self._stream.state is None:
+            return b""
+        number, text = self._stream.state()
+        known, self._state = self._state, number
+        return b"" if number == known else text
+
+    async def _next(self, due: float) -> list[bytes] | None:
+        """Return what has happened, nothing when `due` has come (loop time), None at the end."""
         texts: list[bytes] = []
-        due = asyncio.get_running_loop().time() + self._streams.heartbeat_s
         try:
             async with asyncio.timeout_at(due) as waiting:
                 while len(texts) < MOST_AT_ONCE:

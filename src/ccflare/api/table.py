@@ -1,6 +1,6 @@
 """Every route, once: what is served, validated and documented follows from this table."""
 
-from ccflare.api import accounts, logs, requests, settings, sign_in, statistics, upkeep
+from ccflare.api import accounts, logs, requests, running, settings, sign_in, statistics, upkeep
 from ccflare.api.route import Route
 
 _ACCOUNT = "/api/accounts/{id}"
@@ -18,6 +18,7 @@ ROUTES = (
     Route("POST", "/api/oauth/init", sign_in.begin_sign_in, refusals=(409, 503)),
     Route("POST", "/api/oauth/callback", sign_in.complete_sign_in, refusals=(404, 409, 502, 503)),
     Route("GET", "/api/requests", requests.list_requests, refusals=(404, 503), large=True),
+    Route("GET", "/api/requests/running", running.list_running, large=True),
     Route("GET", "/api/requests/stream", requests.follow_requests, refusals=(503,)),
     Route("GET", "/api/requests/{id}", requests.show_request, refusals=(404, 503), large=True),
     Route("DELETE", "/api/requests", requests.clear_requests, refusals=(503,)),

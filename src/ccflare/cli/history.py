@@ -12,13 +12,13 @@ from ccflare.cli.output import instant, print_fields, print_json, print_table, s
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ccflare.records import Exchange
+    from ccflare.records import Attempt, Exchange
     from ccflare.store import Store
 
 _COLUMNS = ("id", "time", "status", "account", "model", "in", "out", "cost", "ms")
 _SPARE = ("id", "cost", "in", "out", "model")
 _FOR_PROGRAMS = {"timestamp_ms", "account_id", "cost_microusd", "usage", "attempts"}
-_ATTEMPT_COLUMNS = ("account", "verdict", "status", "wait_ms", "duration_ms", "reason")
+_ATTEMPT_COLUMNS = ("account", "why", "verdict", "status", "wait_ms", "duration_ms", "reason")
 
 
 # What the commands do.
@@ -82,15 +82,29 @@ def exchange_object(exchange: "Exchange", names: "Mapping[str, str]") -> dict[st
 
     fields = msgspec.to_builtins(exchange)
     first = ("id", "timestamp_ms", "account_id")
-    attempts = [msgspec.structs.asdict(each) for each in exchange.attempts]  # with the values that JSON leaves out
+    attempts = [_attempt_object(each, names) for each in exchange.attempts]
     return {
         **{name: fields[name] for name in first},
         "timestamp": instant(exchange.timestamp_ms),
         "account": _name(names, exchange.account_id),
         **{name: value for name, value in fields.items() if name not in first},
         "cost_usd": _usd(exchange.cost_microusd),
-        "attempts": [{"account": _name(names, each["account_id"]), **each} for each in attempts],
+        "attempts": attempts,
     }
+
+
+def _attempt_object(attempt: "Attempt", names: "Mapping[str, str]") -> dict[str, Any]:
+    """Return an attempt with the values that its JSON leaves out, and why it went where it went."""
+    import msgspec
+
+    from ccflare.choice import in_words
+
+    choice = attempt.choice
+    why = None if choice is None else in_words(choice, names)
+    if choice is not None and choice.until_ms is not None:
+        why = f"{why}, back at {instant(choice.until_ms)}"
+    fields = msgspec.structs.asdict(attempt) | {"choice": choice and msgspec.structs.asdict(choice)}
+    return {"account": _name(names, attempt.account_id), "why": why, **fields}
 
 
 def _usd(microusd: int | None) -> float | None:

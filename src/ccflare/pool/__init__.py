@@ -13,10 +13,12 @@ Exchanges of a session that has no account yet go where its exchanges in flight 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 
+from ccflare.choice import ALONGSIDE, NOBODYS, OWNER, SESSION, Choice, by_rank
 from ccflare.forecast import AccountWindows
 from ccflare.limits import CoolAccount, Effect, LimitAccount, Reading, RefuseCredential, SetAside, read_limits
 from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Aside, Member, Standing, iso
@@ -183,15 +185,19 @@ class Pool:
     # Choosing.
 
     def candidates(self, ask: Ask, now_ms: int) -> Iterator[Account]:
-        """Yield the accounts that may serve a request now, in the order in which they are to be tried.
+        """Yield the accounts of `choices` alone."""
+        return (account for account, _ in self.choices(ask, now_ms))
+
+    def choices(self, ask: Ask, now_ms: int) -> Iterator[tuple[Account, Choice]]:
+        """Yield the accounts that may serve a request now, in the order in which they are to be tried, and why.
 
         The account that the session belongs to comes first and costs the same however many there are; the
         others are only looked at when they are asked for. In the records `last_used_ms` may be old. What names
         an object is for its owner alone.
         """
-        preferred = self._preferred(ask, now_ms)
+        preferred, choice = self._preferred(ask, now_ms)
         if preferred is not None:
-            yield preferred.account
+            yield preferred.account, choice
         if ask.owner is not None and ask.owner in self._members:
             return
         if now_ms >= self._stale_at_ms:
@@ -208,15 +214,11 @@ class Pool:
         best = first(others, key)
         if best is None:
             return
-        yield best.account
         others.remove(best)
-        for member in order(others, key=key):
-            yield member.account
-
-    def bound_account(self, ask: Ask, now_ms: int) -> str | None:
-        """Return the id of the usable account that a request belongs to, for people who ask why."""
-        preferred = self._preferred(ask, now_ms)
-        return preferred.id if preferred is not None else None
+        yield best.account, _ranked(best, first(others, key), key, choice)
+        ordered = order(others, key=key)
+        for member, behind in zip_longest(ordered, ordered[1:]):
+            yield member.account, _ranked(member, behind, key, choice)
 
     def blocked(self, ask: Ask, now_ms: int) -> Blocked:
         """Say why there is no candidate, and when there will be one."""
@@ -395,27 +397,33 @@ class Pool:
 
     # Sessions.
 
-    def _preferred(self, ask: Ask, now_ms: int) -> Member | None:
+    def _preferred(self, ask: Ask, now_ms: int) -> tuple[Member | None, Choice]:
         """Return the usable account of a request: the owner of what it names, else the one of its session.
 
-        That is the one that is bound, stands in, or is being tried for it now.
+        That is the one that is bound, stands in, or is being tried for it now. The choice says which; without
+        an account it says what became of the session's own.
         """
         if ask.owner is not None and (owner := self._members.get(ask.owner)) is not None:
-            return owner if owner.opens_at(ask.model) <= now_ms else None
+            return owner if owner.opens_at(ask.model) <= now_ms else None, OWNER
         if ask.session is None:
-            return None
-        wanted: list[str | None] = []
-        session = self._sessions.live(ask.session, now_ms)
+            return None, NOBODYS
+        choice, session = NOBODYS, self._sessions.live(ask.session, now_ms)
         if session is not None:
-            wanted = [session.account_id, session.stand_in]
+            own = self._members.get(session.account_id)
+            opens_at_ms = NEVER if own is None else own.opens_at(ask.model)
+            if own is not None and opens_at_ms <= now_ms:
+                return own, SESSION
+            choice = Choice("stand_in", session.account_id, opens_at_ms if opens_at_ms < NEVER else None)
+            stand_in = self._usable(session.stand_in, ask.model, now_ms)
+            if stand_in is not None:
+                return stand_in, choice
         lead = self._leads.get(ask.session)
-        if lead is not None:
-            wanted.append(lead.account_id)
-        for account_id in wanted:
-            member = None if account_id is None else self._members.get(account_id)
-            if member is not None and member.opens_at(ask.model) <= now_ms:
-                return member
-        return None
+        following = None if lead is None else self._usable(lead.account_id, ask.model, now_ms)
+        return following, ALONGSIDE if session is None and following is not None else choice
+
+    def _usable(self, account_id: str | None, model: str | None, now_ms: int) -> Member | None:
+        member = None if account_id is None else self._members.get(account_id)
+        return member if member is not None and member.opens_at(model) <= now_ms else None
 
     def _bind(self, key: str, model: str | None, account_id: str, now_ms: int) -> None:
         session = self._sessions.live(key, now_ms)
@@ -437,6 +445,12 @@ class Pool:
             return False
         latest_ms = min(now_ms + self._cache_life_ms, self._sessions.ends_at(session))
         return member.opens_at(model) <= latest_ms
+
+
+def _ranked(best: Member, behind: Member | None, key: Callable[[Any], Any], session: Choice) -> Choice:
+    """Say why a candidate comes before the next one, and whom it serves instead of."""
+    found = by_rank(key(best), None if behind is None else key(behind))
+    return found if session.instead_of is None else Choice(found.why, session.instead_of, session.until_ms)
 
 
 def _summary(reading: Reading) -> tuple[str | None, int | None, int | None]:

@@ -1,0 +1,129 @@
+"""The exchanges that run: a question, and what listeners are told of them.
+
+On the request path this costs an entry in a dict. Listeners are told states and no events: several times a second,
+while there are any, the newest exchanges are looked at, once for all of them; where that shows something new, it is
+sent whole. So nobody has to put changes together, who missed one is right again with the next, and a thousand
+exchanges a second cost what one does.
+"""
+
+import math
+from collections.abc import Mapping
+from itertools import islice
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ccflare.api.instants import Instant, iso
+from ccflare.api.json import encode
+from ccflare.api.names import Names
+from ccflare.api.request_view import AttemptView, ChoiceView, attempt_view, choice_view
+from ccflare.api.streams import State
+from ccflare.clock import Clock
+from ccflare.exchange import OpenExchange, Phase, Running
+from ccflare.pool import Pool
+
+TOLD = 50
+"""The newest exchanges, as listeners are told of them."""
+LOOK_EVERY_S = 0.2
+TELL_EVERY_S = 5.0
+"""How often what runs is told although nothing is new but the time and the bytes."""
+ATTEMPTS_SHOWN = 10
+
+
+class RunningView(msgspec.Struct, frozen=True, kw_only=True):
+    """An exchange that has not ended."""
+
+    id: str
+    timestamp: Annotated[Instant, Meta(description="Arrival.")]
+    timestamp_ms: int
+    age_ms: Annotated[int, Meta(description="Since the arrival, by the server's clock.")]
+    method: str
+    path: str
+    phase: Annotated[
+        Phase,
+        Meta(
+            description="`reading` the request, `choosing` an account, `waiting` for upstream, "
+            "`pausing` before the next attempt, `answering`."
+        ),
+    ]
+    account_id: str | None
+    account: Annotated[str | None, Meta(description="The name of the one that is being tried, or answers.")]
+    choice: Annotated[ChoiceView | None, Meta(description="Why that one.")]
+    model: str | None
+    session: Annotated[str | None, Meta(description="A hash.")]
+    client: str
+    streamed: Annotated[bool, Meta(description="The answer is an event stream; known when it begins.")]
+    request_bytes: int
+    response_bytes: Annotated[int, Meta(description="What the client has got so far.")]
+    failed_attempts: int
+    attempts: Annotated[list[AttemptView], Meta(description=f"The last {ATTEMPTS_SHOWN} of those that have ended.")]
+
+
+class RunningRequests(msgspec.Struct, frozen=True):
+    """The exchanges that run, newest first."""
+
+    total: Annotated[int, Meta(description="How many run, shown or not.")]
+    requests: list[RunningView]
+
+
+class RunningNow:
+    """The exchanges that run, for who asks and for who listens."""
+
+    def __init__(self, exchanges: dict[str, OpenExchange], clock: Clock, pool: Pool) -> None:
+        self._exchanges = exchanges
+        self._clock = clock
+        self.names = Names(pool, clock)
+        self._looked_at = self._told_at = -math.inf
+        self._seen: object = None
+        self._state = State(0, b"")
+
+    def look(self, limit: int = TOLD, only: str | None = None) -> RunningRequests:
+        """Show the newest ones, or one of them."""
+        every = self._exchanges
+        ids = islice(reversed(every), limit) if only is None else [only] if only in every else []
+        now, names = self._clock.monotonic(), self.names.now()
+        return RunningRequests(len(every), [_view(every[each].so_far(now), names) for each in ids])
+
+    def state(self) -> State:
+        """Return what listeners are to be told; its number rises when there is something new."""
+        now = self._clock.monotonic()
+        if now < self._looked_at + LOOK_EVERY_S:
+            return self._state
+        self._looked_at = now
+        found = self.look()
+        seen = found.total, [_essence(view) for view in found.requests]
+        due = found.total and now >= self._told_at + TELL_EVERY_S
+        if seen != self._seen or due:
+            self._seen, self._told_at = seen, now
+            self._state = State(self._state.number + 1, b"event: running\ndata: %b\n\n" % encode(found))
+        return self._state
+
+
+def _essence(view: RunningView) -> tuple[object, ...]:
+    """Return what makes a state new: anything but the time and the bytes."""
+    return view.id, view.phase, view.account_id, view.failed_attempts, view.streamed, view.model
+
+
+def _view(running: Running, names: Mapping[str, str]) -> RunningView:
+    account = running.account
+    return RunningView(
+        id=running.id,
+        timestamp=iso(running.timestamp_ms),
+        timestamp_ms=running.timestamp_ms,
+        age_ms=running.age_ms,
+        method=running.method,
+        path=running.path,
+        phase=running.phase,
+        account_id=None if account is None else account.id,
+        account=None if account is None else account.name,
+        choice=choice_view(running.choice, names),
+        model=running.model,
+        session=running.session,
+        client=running.client,
+        streamed=running.streamed,
+        request_bytes=running.request_bytes,
+        response_bytes=running.response_bytes,
+        failed_attempts=len(running.attempts),
+        attempts=[attempt_view(attempt, names) for attempt in running.attempts[-ATTEMPTS_SHOWN:]],
+    )
