@@ -16,6 +16,8 @@ import { RangeChoice, rangeFrom } from "./RangeChoice";
 import { TokenBreakdown } from "./TokenBreakdown";
 
 const SMALL: Metric[] = ["errors", "cache"];
+/** Of a legend above a chart; one without is so much higher, so that both end together. */
+const LEGEND_PX = 29;
 
 export default function Analytics() {
   const [search, setSearch] = useSearchParams();
@@ -73,7 +75,7 @@ export default function Analytics() {
                   label={METRICS[each].title}
                   moments={metricMoments(each, data.time_series)}
                   bucketMs={data.bucket_ms}
-                  height={150}
+                  height={METRICS[each].series.length > 1 ? 150 : 150 + LEGEND_PX}
                 />
               </Panel>
             ))}

@@ -17,6 +17,7 @@ interface Description {
   /** The one number that stands for it where models are compared. */
   whole: (point: Omit<Measures, "model">) => number | null;
   most?: number;
+  counted?: boolean;
 }
 
 const rest = (point: Omit<Measures, "model">) => point.failed_requests - point.rate_limited_requests;
@@ -27,6 +28,7 @@ export const METRICS: Record<Metric, Description> = {
     title: "Requests by outcome",
     kind: "bars",
     format: brief,
+    counted: true,
     series: [
       { name: "succeeded", label: "succeeded", color: "var(--series-1)" },
       { name: "limited", label: "rate limited", color: "var(--series-2)" },
@@ -49,6 +51,7 @@ export const METRICS: Record<Metric, Description> = {
     title: "Tokens by class",
     kind: "bars",
     format: brief,
+    counted: true,
     series: [
       { name: "cacheRead", label: "read from cache", color: "var(--series-4)" },
       { name: "cacheWritten", label: "written to cache", color: "var(--series-3)" },

@@ -1,6 +1,7 @@
 import { BarChart, LineChart } from "@mantine/charts";
 import { useState } from "react";
 import { shortTime, tick, ticksOf } from "../format/time";
+import { largestOf, roundTicks } from "./scale";
 import styles from "./TimeChart.module.css";
 
 export interface Series {
@@ -29,11 +30,13 @@ interface Props {
   height?: number;
   /** The top of the axis: 1 for shares. */
   most?: number;
+  /** The values are counted: the axis has no fractions. */
+  counted?: boolean;
 }
 
 const MARGIN = { top: 8, right: 6, bottom: 0, left: 0 };
 
-export function TimeChart({ label, kind, series, moments, bucketMs, format, height = 220, most }: Props) {
+export function TimeChart({ label, kind, series, moments, bucketMs, format, height = 220, most, counted }: Props) {
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const shown = series.filter((each) => !hidden.has(each.name));
   const span = (moments.at(-1)?.ts ?? 0) - (moments[0]?.ts ?? 0);
@@ -41,9 +44,15 @@ export function TimeChart({ label, kind, series, moments, bucketMs, format, heig
     moments.map((each) => each.ts),
     bucketMs,
   );
+  const names = shown.map((each) => each.name);
+  const heights = roundTicks(
+    most ?? largestOf(moments, names, kind === "bars"),
+    most ? 4 : kind === "bars" ? 3 : 4,
+    counted ?? false,
+  );
   const common = {
     h: height,
-    data: moments.map(({ ts, values }) => ({ ts, ...values })),
+    data: moments.map(({ ts, partial, values }) => ({ ts, partial, ...values })),
     dataKey: "ts",
     series: shown.map(({ name, label, color }) => ({ name, label, color })),
     gridAxis: "x" as const,
@@ -52,15 +61,16 @@ export function TimeChart({ label, kind, series, moments, bucketMs, format, heig
     xAxisProps: {
       tickFormatter: (ts: number) => tick(ts, bucketMs, span),
       minTickGap: 36,
+      interval: "equidistantPreserveStart" as const,
       ...(ticks && { ticks }),
       axisLine: { stroke: "var(--line-strong)" },
     },
     yAxisProps: {
       tickFormatter: (value: number) => format(value),
       width: "auto" as const,
-      tickCount: kind === "bars" ? 4 : 5,
-      allowDecimals: most !== undefined || kind === "lines",
-      domain: [0, most ?? "auto"] as [number, number | "auto"],
+      ticks: heights,
+      interval: 0,
+      domain: [0, heights.at(-1) || "auto"] as [number, number | "auto"],
     },
     tooltipProps: {
       content: ({ label: ts }: { label?: unknown }) => (
@@ -81,7 +91,7 @@ export function TimeChart({ label, kind, series, moments, bucketMs, format, heig
             type="stacked"
             fillOpacity={1}
             maxBarWidth={28}
-            barProps={{ isAnimationActive: false, radius: 0 }}
+            barProps={{ isAnimationActive: false, shape: Column }}
             barChartProps={{ accessibilityLayer: false, margin: MARGIN, barCategoryGap: "18%" }}
           />
         ) : (
@@ -98,6 +108,21 @@ export function TimeChart({ label, kind, series, moments, bucketMs, format, heig
       </div>
     </figure>
   );
+}
+
+interface ColumnProps {
+  x?: number | undefined;
+  y?: number | undefined;
+  width?: number | undefined;
+  height?: number | undefined;
+  fill?: string | undefined;
+  payload?: Pick<Moment, "partial">;
+}
+
+/** What is still growing, or begins before the period, is drawn pale. */
+function Column({ x, y, width, height, fill, payload }: ColumnProps) {
+  if (!width || !height) return null;
+  return <rect x={x} y={y} width={width} height={height} fill={fill} opacity={payload?.partial ? 0.45 : 1} />;
 }
 
 function Legend({

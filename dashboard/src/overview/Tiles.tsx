@@ -17,7 +17,7 @@ interface TileProps {
 
 export function Tiles({ analytics: { overview, time_series } }: { analytics: Analytics }) {
   const before = overview.previous;
-  const course = (pick: (point: Point) => number | null) => time_series.map(pick);
+  const course = (pick: (point: Point) => number | null) => time_series.filter((point) => !point.partial).map(pick);
   return (
     <dl className={styles.tiles}>
       <Tile

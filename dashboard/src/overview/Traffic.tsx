@@ -9,7 +9,7 @@ const SHOWN = ["requests", "cost", "tokens"] as const satisfies Metric[];
 
 export function Traffic({ analytics }: { analytics: Analytics }) {
   const [metric, setMetric] = useState<(typeof SHOWN)[number]>("requests");
-  const { series, format, kind, title } = METRICS[metric];
+  const { title, ...drawn } = METRICS[metric];
   return (
     <Panel
       title={title}
@@ -25,12 +25,10 @@ export function Traffic({ analytics }: { analytics: Analytics }) {
     >
       <TimeChart
         key={metric}
+        {...drawn}
         label={`${title} over time`}
-        kind={kind}
-        series={series}
         moments={metricMoments(metric, analytics.time_series)}
         bucketMs={analytics.bucket_ms}
-        format={format}
         height={228}
       />
     </Panel>

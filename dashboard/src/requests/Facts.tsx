@@ -21,7 +21,7 @@ export function Facts({ request }: { request: Exchange }) {
         facts={[
           ["Total time", duration(request.response_time_ms)],
           ["First byte after", duration(request.first_byte_ms)],
-          ["of it ccflare's own", duration(request.own_ms)],
+          ["ccflare's share of it", duration(request.own_ms)],
           ["Output speed", speed(request.output_tokens_per_second)],
           ["Sent / received", `${bytes(request.request_bytes)} / ${bytes(request.response_bytes)}`],
         ]}
@@ -29,8 +29,8 @@ export function Facts({ request }: { request: Exchange }) {
       <Group
         facts={[
           ["Input", tokens(request.input_tokens)],
-          ["read from cache", `${tokens(request.cache_read_input_tokens)}${cached ? `, ${percent(cached)}` : ""}`],
-          ["written to cache", tokens(request.cache_creation_input_tokens)],
+          ["Read from cache", `${tokens(request.cache_read_input_tokens)}${cached ? `, ${percent(cached)}` : ""}`],
+          ["Written to cache", tokens(request.cache_creation_input_tokens)],
           ["Output", `${tokens(request.output_tokens)}${thinking(request)}`],
           ["Cost", request.cost_usd === null ? "not known" : dollars(request.cost_usd)],
         ]}

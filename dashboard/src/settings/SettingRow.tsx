@@ -5,7 +5,7 @@ import type { Schemas } from "../api/client";
 import { type Setting, upkeep } from "../api/questions";
 import { tell, tellError } from "../frame/notices";
 import styles from "./Settings.module.css";
-import { fieldOf, inWords, isOverridden, isSecret, listFrom, shown, type Value } from "./values";
+import { fieldOf, inWords, isDefault, isOverridden, isSecret, listFrom, shown, type Value } from "./values";
 
 export function SettingRow({ setting }: { setting: Setting }) {
   const save = useSave(setting);
@@ -27,7 +27,7 @@ export function SettingRow({ setting }: { setting: Setting }) {
         </p>
         <p className="faint">
           <Origin setting={setting} />
-          {setting.writable && setting.source === "file" && String(setting.value) !== setting.default && (
+          {setting.writable && setting.source === "file" && !isDefault(setting) && (
             <button type="button" className={styles.plain} onClick={() => commit(null)}>
               Back to {setting.default || "empty"}
             </button>
@@ -65,6 +65,7 @@ function Meaning({ text }: { text: string }) {
 function Origin({ setting }: { setting: Setting }) {
   if (!setting.writable) return <>Changed in the settings file only. </>;
   if (setting.source === "default") return <>The default. </>;
+  if (setting.source === "file" && isDefault(setting)) return <>The default, as the settings file has it. </>;
   if (setting.source === "file") return <>From the settings file. </>;
   return <>Set by {setting.origin}, which counts more than the file. </>;
 }

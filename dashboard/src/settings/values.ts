@@ -32,6 +32,11 @@ export function isSecret({ name }: Setting): boolean {
   return /secret|password/.test(name);
 }
 
+/** Whether it has the value that it has without anybody's doing. */
+export function isDefault(setting: Setting): boolean {
+  return String(setting.value) === setting.default;
+}
+
 /** Where a change of the file would not count. */
 export function isOverridden(setting: Setting): boolean {
   return setting.source === "environment" || setting.source === "flag";
