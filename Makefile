@@ -19,7 +19,7 @@ run: $(VENV)/run.stamp dashboard
 
 test: $(VENV)/dev.stamp $(VENV)-sdk0/stamp dashboard
 	@sh tests/install-programs.sh
-	@$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --quiet --cache-dir $(CACHE)/ruff .
