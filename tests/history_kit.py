@@ -94,14 +94,15 @@ def write(store: Store, *written: Exchange) -> None:
 def without_sums(path: Path) -> None:
     """Turn a database into one from before there were sums, with the same rows."""
     with closing(sqlite3.connect(path)) as db:
-        names = ", ".join(EXCHANGE_COLUMNS)
+        columns = [each for each in EXCHANGE_COLUMNS if each != "client_key"]
+        names = ", ".join(columns)
         rows = db.execute(f"SELECT {names} FROM requests ORDER BY rowid").fetchall()
     for each in path.parent.iterdir():
         each.unlink()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         for number in (1, 2):
             opening._apply(db, number, opening._migrations()[number])
-        marks = ", ".join("?" * len(EXCHANGE_COLUMNS))
+        marks = ", ".join("?" * len(columns))
         db.executemany(f"INSERT INTO requests ({names}) VALUES ({marks})", rows)
 
 

@@ -41,6 +41,11 @@ def error(kind: str, message: str) -> bytes:
     return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
 
 
+def too_many() -> bytes:
+    """Return the body for a request that comes when enough others are running."""
+    return error("overloaded_error", "ccflare serves too many requests at once")
+
+
 def owner_unusable(state: str) -> str:
     """Say that an object cannot be reached because its account is `paused`, `expired` or `auth_failed`."""
     return f"The account that owns what this request names is {state}; to every other account it does not exist"

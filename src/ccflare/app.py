@@ -13,9 +13,11 @@ from starlette.applications import Starlette
 
 from ccflare import api
 from ccflare.api import Configuration, Health
+from ccflare.client_keys import ClientKeys
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
 from ccflare.desk import Desk
+from ccflare.door import Door
 from ccflare.feed import Feed
 from ccflare.gate import Gate
 from ccflare.journal import Journal, Retention
@@ -27,6 +29,7 @@ from ccflare.records import Account, Credentials, Exchange, token_trouble
 from ccflare.refresh import Ground, Refresher
 from ccflare.settings import Settings
 from ccflare.sign_in import SignIn
+from ccflare.slowdown import Slowdown
 from ccflare.store import Store
 from ccflare.tokens import TokenEndpoint
 from ccflare.transport import Deadlines, ProxyRules, Transport
@@ -62,6 +65,8 @@ class App:
     """Take over the settings that apply without a restart."""
     refresher: Refresher
     sign_in: SignIn
+    client_keys: ClientKeys
+    """Who may use the server."""
     desks: Desks
     """To be closed at the end, after the refresher; those that only read may be stopped before."""
     configuration: Configuration
@@ -80,23 +85,19 @@ def build(
     """Connect the parts of one server. Nothing runs yet."""
     pool = Pool(session_ms=settings.session_duration_ms)
     keyring = Keyring()
-
+    door = _door(settings, clock)
     strangers: set[str] = set()
 
     def load(accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
         """Take over what is in the store; accounts of providers that are not known here get no requests."""
-        known = [account for account in accounts if account.provider in PROVIDERS]
-        for account in accounts:
-            if account.provider not in PROVIDERS and account.id not in strangers:
-                strangers.add(account.id)
-                log.warning("Account %s is not used: its provider is not known here", account.name)
+        known = _known(accounts, strangers)
         keyring.load(credentials, known)
         refresher.load(known)
         pool.load(known, int(clock.now() * 1000))
 
     exchanges, log_lines = (Feed(first_id=int(clock.now() * 1_000_000)) for _ in range(2))
 
-    journal = Journal(open_store, load, on_written=partial(_publish, exchanges))
+    journal = Journal(open_store, load, on_written=partial(_publish, exchanges), on_keys=door.keys.load)
     journal.rules = Retention.of(settings)
 
     def oauth_settings() -> OAuthSettings:
@@ -115,6 +116,7 @@ def build(
         rng=random.Random(),  # noqa: S311  # spreads load and makes ids unique; nothing secret comes of it
         record=journal.put,
         refresher=refresher,
+        door=door,
     )
     proxy = Proxy(parts, settings)
     started = clock.monotonic()
@@ -157,6 +159,8 @@ def build(
         log_lines=log_lines,
         clean_up=journal.clean_up,
         sign_in=sign_in,
+        client_keys=door.keys,
+        slowdown=door.slowdown,
     )
     return App(
         proxy=proxy,
@@ -169,11 +173,26 @@ def build(
         apply=apply,
         refresher=refresher,
         sign_in=sign_in,
+        client_keys=door.keys,
         desks=desks,
         configuration=configuration,
         exchanges=exchanges,
         log_lines=log_lines,
     )
+
+
+def _known(accounts: Sequence[Account], strangers: set[str]) -> list[Account]:
+    """Return the accounts whose provider is known; say of each `stranger` once that it is none."""
+    for account in accounts:
+        if account.provider not in PROVIDERS and account.id not in strangers:
+            strangers.add(account.id)
+            log.warning("Account %s is not used: its provider is not known here", account.name)
+    return [account for account in accounts if account.provider in PROVIDERS]
+
+
+def _door(settings: Settings, clock: Clock) -> Door:
+    keys = ClientKeys(private=settings.is_private, open_without_keys=settings.open_without_keys)
+    return Door(keys, Slowdown(clock.monotonic, clock.sleep))
 
 
 def _publish(feed: Feed, written: Sequence[Exchange]) -> None:

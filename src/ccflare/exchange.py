@@ -10,7 +10,7 @@ from ccflare.meter import Metered
 from ccflare.payload import MASK, Captured, masked
 from ccflare.pool import Ask
 from ccflare.pricing import PriceTable, cost
-from ccflare.records import Account, Attempt, Exchange, Secret
+from ccflare.records import Account, Attempt, ClientKey, Exchange, Secret
 from ccflare.usage import NOT_SAID
 from ccflare.wire import Body, Headers, Inbound
 
@@ -68,18 +68,36 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     """Those that have ended."""
 
 
+class Record(Protocol):
+    """Keeps an exchange that has ended, and what was captured of it. Never waits."""
+
+    def __call__(self, exchange: Exchange, captured: Captured | None = None, /) -> None:
+        """Take both over."""
+        ...
+
+
 class OpenExchange:
-    """One client request on its way. Instants are monotonic seconds unless their name says otherwise."""
+    """One client request on its way. `client_key` is None when nobody has to bring one.
+
+    Instants are monotonic seconds unless their name says otherwise.
+    """
 
     __slots__ = (
         "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "captured", "choice",
-        "credential", "error", "first_byte_at", "first_byte_by", "held", "id", "inbound", "limited", "metered",
-        "own_ms", "path", "paused_until", "ready_at", "refreshed", "relay", "repeatable", "request_bytes",
+        "client_key", "credential", "error", "first_byte_at", "first_byte_by", "held", "id", "inbound", "limited",
+        "metered", "own_ms", "path", "paused_until", "ready_at", "refreshed", "relay", "repeatable", "request_bytes",
         "response_bytes", "retries", "status", "streamed", "tried", "trying", "upstream_s", "wait_ms",
     )  # fmt: skip
 
-    def __init__(self, inbound: Inbound, exchange_id: str, arrived_ms: int, arrived_at: float) -> None:
-        self.inbound = inbound
+    def __init__(
+        self,
+        inbound: Inbound,
+        exchange_id: str,
+        arrived_ms: int,
+        arrived_at: float,
+        client_key: ClientKey | None = None,
+    ) -> None:
+        self.inbound, self.client_key = inbound, client_key
         self.id = exchange_id
         self.path = inbound.target.partition(b"?")[0]
         self.arrived_ms = arrived_ms
@@ -114,6 +132,11 @@ class OpenExchange:
         self.streamed = self.refreshed = False
         self.credential: Secret | None = None  # what the last attempt proved itself with
         self.request_bytes = self.response_bytes = self.retries = self.wait_ms = 0
+
+    @property
+    def party(self) -> str:
+        """Whose session ids these are: of who holds the client key, else of the client's address."""
+        return self.inbound.client if self.client_key is None else self.client_key.id
 
     def fail(self, error: str) -> None:
         """Note why the exchange is no success; the first reason stays."""
@@ -205,6 +228,7 @@ class OpenExchange:
             output_tokens_per_second=None if metered is None else metered.output_tokens_per_second,
             session=self.ask.session,
             client=self.inbound.client,
+            client_key_id=None if self.client_key is None else self.client_key.id,
             streamed=self.streamed,
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from ccflare.records import Exchange, Secret
+from ccflare.records import CLIENT_KEY_PREFIX, Exchange, Secret
 from ccflare.wire import ByteBudget, Headers, header
 
 log = logging.getLogger("ccflare.Proxy")
@@ -38,7 +38,8 @@ _SHORTEST_REST = 8
 """So much of a secret's beginning is taken for it where a body was cut."""
 
 _NAME = re.compile(rf"(?:^|[-_])(?:{CREDENTIAL_WORDS})(?:$|[-_])", re.IGNORECASE)
-_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
+_KEY = re.compile(r"(sk-ant-|ccf_)[A-Za-z0-9_-]+")
+_CLIENT_KEY = re.compile(rb"ccf_[A-Za-z0-9_-]{43}")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
@@ -210,7 +211,8 @@ _names = _Names()
 
 
 def redacted(captured: Captured, decode: Decode) -> Payload:
-    """Return what may be kept. Bodies stay byte for byte, except that credentials of this very exchange are masked.
+    """Return what may be kept. Bodies stay byte for byte, except that credentials of this very exchange are masked, and
+    whatever is a client key.
 
     A coded body with one of them inside cannot be masked: nothing but its length is kept of it.
     """
@@ -235,9 +237,9 @@ def is_credential(name: str) -> bool:
 
 def masked(text: str) -> str:
     """Mask keys and bearer tokens wherever they stand in a text."""
-    if "sk-ant-" not in text and "earer" not in text and "EARER" not in text:
+    if "sk-ant-" not in text and "ccf_" not in text and "earer" not in text and "EARER" not in text:
         return text  # as nearly all are
-    return _BEARER.sub(rf"\g<1>{MASK}", _KEY.sub(f"sk-ant-{MASK}", text))
+    return _BEARER.sub(rf"\g<1>{MASK}", _KEY.sub(rf"\g<1>{MASK}", text))
 
 
 def redacted_target(target: str) -> str:
@@ -263,7 +265,7 @@ def _header(pair: tuple[bytes, bytes], secrets: Iterable[bytes]) -> tuple[str, s
         if secret in value:
             value = value.replace(secret, MASK.encode())
     text = value.decode("latin-1")
-    return name.text, masked(text) if b"sk-ant-" in value or b"bearer" in value.lower() else text
+    return name.text, masked(text) if b"sk-ant-" in value or b"ccf_" in value or b"bearer" in value.lower() else text
 
 
 def _secrets(captured: Captured) -> set[bytes]:
@@ -289,6 +291,8 @@ def _masked_content(content: Content, headers: Headers, secrets: Collection[byte
             with contextlib.suppress(StopIteration):
                 rest = next(_beginnings_at_the_end(data, secret))
                 data = data[:-rest] + b"*" * rest
+    if CLIENT_KEY_PREFIX.encode() in data:
+        data = _CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)
     return content if data is content.data else Content(data, content.length)
 
 

@@ -7,8 +7,7 @@ outcome means. Here is only the order of things: read, choose, send, weigh, deli
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 from ccflare import answers, strategy
 from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
@@ -16,8 +15,9 @@ from ccflare.choice import ONLY, OWN_CREDENTIAL, again
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
 from ccflare.delivery import Delivery, OpenAttempt
+from ccflare.door import Door
 from ccflare.errors import TransportError
-from ccflare.exchange import NOBODY, Held, OpenExchange
+from ccflare.exchange import NOBODY, Held, OpenExchange, Record
 from ccflare.limits import (
     LimitAccount,
     Outcome,
@@ -34,7 +34,7 @@ from ccflare.payload import Captured
 from ccflare.pool import Ask, Pool
 from ccflare.pricing import BUNDLED
 from ccflare.providers import Provider
-from ccflare.records import Account, Exchange, Secret, new_id, state_of
+from ccflare.records import Account, Secret, new_id, state_of
 from ccflare.refresh import Refresher
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
@@ -50,14 +50,6 @@ CAPTURED_BYTES = 64 * 1024 * 1024
 """What may be captured of all running exchanges together; beyond it bodies are cut earlier."""
 
 
-class Record(Protocol):
-    """Keeps an exchange that has ended, and what was captured of it. Never waits."""
-
-    def __call__(self, exchange: Exchange, captured: Captured | None = None, /) -> None:
-        """Take both over."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What an exchange works with."""
@@ -71,6 +63,8 @@ class Parts:
     record: Record
     refresher: Refresher | None = None
     """Where tokens come from that are not good any more; None: there are only keys."""
+    door: Door = field(default_factory=Door)
+    """Lets clients in."""
 
 
 class Proxy:
@@ -80,6 +74,7 @@ class Proxy:
         self._parts = parts
         self._pool = parts.pool
         self._provider = parts.provider
+        self._keys = parts.door.keys
         self._monotonic = parts.clock.monotonic
         self._delivery = Delivery(parts.pool, parts.provider, parts.clock.monotonic, self._now_ms)
         self._budget = RetryBudget()
@@ -98,9 +93,12 @@ class Proxy:
 
     async def serve(self, inbound: Inbound) -> None:
         """Answer one request and record the exchange. Cancelled when the client goes away."""
+        key = None
+        if self._keys.required and (key := await self._parts.door.admit(inbound)) is None:
+            return
         now_ms = self._now_ms()
-        x = OpenExchange(inbound, new_id(now_ms, self._parts.rng), now_ms, self._monotonic())
-        if self.settings.store_payloads:
+        x = OpenExchange(inbound, new_id(now_ms, self._parts.rng), now_ms, self._monotonic(), key)
+        if self.settings.store_payloads and (key is None or key.store_payloads):
             x.captured = Captured(inbound.target, inbound.headers, self._captures)
         self.open[x.id] = x
         try:
@@ -108,9 +106,7 @@ class Proxy:
                 await self._run(x)
             else:
                 x.fail("too many requests at once")
-                self._delivery.own(
-                    x, 503, answers.error("overloaded_error", "ccflare serves too many requests at once")
-                )
+                self._delivery.own(x, 503, answers.too_many())
         except asyncio.CancelledError:
             x.fail("client disconnected" if inbound.gone else "ccflare was stopped")
             x.status = 499 if inbound.gone else x.status or 503
@@ -131,7 +127,7 @@ class Proxy:
             return
         body = await self._read(x)
         seen = strategy.peek(x.path, x.inbound.headers, body)
-        x.ask = Ask(strategy.session_key(seen, x.inbound.client), seen.model, self._owner(x, body))
+        x.ask = Ask(strategy.session_key(seen, x.party), seen.model, self._owner(x, body))
         x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
         self._budget.deposit()
         if not await self._try_accounts(x):

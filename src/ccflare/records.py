@@ -15,10 +15,17 @@ from ccflare.usage import NOT_SAID, Usage
 
 Kind = Literal["api_key", "oauth"]
 State = Literal["active", "paused", "rate_limited", "expired", "auth_failed"]
+Role = Literal["proxy", "admin"]
+"""What a client key lets its holder do: use the accounts, or that and everything else."""
 Outcome = Literal[
     "success", "disconnected", "rate_limited", "overloaded", "client_error", "server_error", "interrupted", "other"
 ]
 """How an exchange ended for its client; `interrupted` began well and did not end well."""
+
+CLIENT_KEY_PREFIX = "ccf_"
+"""What every client key begins with, so that people and redaction recognise one."""
+SESSION_COOKIE = "ccflare_session"
+"""What the dashboard's cookies begin with."""
 
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_@.+-]([A-Za-z0-9 _@.+-]{0,98}[A-Za-z0-9_@.+-])?", re.ASCII)
 
@@ -27,6 +34,13 @@ def check_account_name(name: str) -> str:
     """Return the name unchanged. Raises ValueError, in words for a person, when it cannot be one."""
     if not ACCOUNT_NAME.fullmatch(name):
         raise ValueError("an account name has 1 to 100 letters, digits, spaces or -_@.+ and no space at its ends")
+    return name
+
+
+def check_key_name(name: str) -> str:
+    """Return the name unchanged. Raises ValueError when no client key can have it; the rule is that of accounts."""
+    if not ACCOUNT_NAME.fullmatch(name):
+        raise ValueError("a key's name has 1 to 100 letters, digits, spaces or -_@.+ and no space at its ends")
     return name
 
 
@@ -149,6 +163,34 @@ def token_trouble(account: Account, now_ms: int) -> str | None:
     return f"its token has ended and cannot be refreshed: {account.refresh_error or 'no reason is known'}"
 
 
+class ClientKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that clients of ours prove themselves with, without the key itself: only its hash is kept, elsewhere."""
+
+    id: str
+    name: str
+    role: Role = "proxy"
+    store_payloads: bool = True
+    """Whether what is said with it is kept."""
+    created_at_ms: int
+    revoked_at_ms: int | None = None
+    """Since when it lets nobody in; it stays in the history under its name."""
+    last_used_ms: int | None = None
+
+
+class DashboardSession(msgspec.Struct, frozen=True):
+    """A browser that is signed in with a client key."""
+
+    key_id: str
+    expires_at_ms: int
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """All that decides who is let in: every client key, revoked ones too, and the dashboard's sessions, by SHA-256."""
+
+    keys: dict[bytes, ClientKey]
+    sessions: dict[bytes, DashboardSession]
+
+
 class Binding(msgspec.Struct, frozen=True):
     """A session's account. `key` is a hash: what a client sent as its id is not kept."""
 
@@ -213,6 +255,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     """Hash of the session's key."""
     client: str | None = None
+    client_key_id: str | None = None
+    """The client key it came with; None when none was needed."""
     streamed: bool = False
     request_bytes: int = 0
     response_bytes: int = 0

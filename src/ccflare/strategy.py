@@ -110,7 +110,8 @@ def peek(path: bytes, headers: Headers, body: bytes | bytearray | None) -> Peek:
 def session_key(seen: Peek, client: str) -> str:
     """Return the key of a request's session: 32 hexadecimal digits, nothing of what the client sent.
 
-    This machine is one client, whichever of its addresses `localhost` meant.
+    `client` is the id of the key that the client came with, else its address. This machine is one client,
+    whichever of its addresses `localhost` meant.
 
     Ids that clients choose are told apart by `client`, so that nobody can join another's session. The
     fingerprint is not: who sends the same prompt shares its cache. A request with neither belongs to its

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 def rows() -> list[str]:
     """Return the lines of the page's table as they must be."""
     summaries = ((route, route.description.partition("\n")[0].removesuffix(".")) for route in ROUTES)
-    return [f"| `{route.method} {route.path}` | {summary} |" for route, summary in summaries]
+    return [f"| `{route.method} {route.path}` | {route.access} | {summary} |" for route, summary in summaries]
 
 
 def commands() -> list[list[str]]:
@@ -27,7 +27,7 @@ def commands() -> list[list[str]]:
 
 
 def test_every_route_is_in_the_table() -> None:
-    """Method, path and summary of each route stand in docs/api.md, in the order of the table, and nothing else does."""
+    """Method, path, access and summary of each route stand in docs/api.md, in the table's order, and nothing else."""
     written = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert written == rows(), "docs/api.md needs:\n" + "\n".join(rows())
 

@@ -91,7 +91,7 @@ async def test_a_variable_that_overrides_the_file_is_said(api: Api, monkeypatch:
         ({"lb_strateg": "session"}, "lb_strategy"),
         ({"default_agent_model": "x"}, "default_agent_model"),
         ({"connect_timeout_ms": 400_000}, "connect_timeout_ms"),
-        ({"host": "0.0.0.0"}, "host"),
+        ({"host": "http://0.0.0.0"}, "host"),
     ],
 )
 async def test_what_cannot_be_is_refused_and_nothing_is_written(api: Api, body: dict[str, Any], named: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,25 @@ import pytest
 
 from api_kit import ACCESS, KEY, OAUTH, REFRESH, SECRETS, Api, add_oauth, exchange, running
 from ccflare.api import ROUTES
-from ccflare.store import Batch
+from ccflare.client_keys import digest_of
+from ccflare.records import Secret
+from ccflare.store import Batch, Store
+from key_kit import BOSS, KEYS, WORKER
 
 
 @pytest.fixture
 async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     async with running(tmp_path, monkeypatch, client_id="a-client-of-mine") as made:
+        for secret in (BOSS, WORKER):
+            await made.store(partial(add_key, secret))
+        made.app.client_keys.load(await made.store(lambda store: store.client_keys.admission()))
+        made.client.headers["x-api-key"] = BOSS.reveal()
         await fill(made)
         yield made
+
+
+def add_key(secret: Secret, store: Store) -> None:
+    store.client_keys.add(KEYS[secret], digest_of(secret))
 
 
 async def fill(api: Api) -> None:
@@ -57,6 +69,12 @@ CALLS: dict[str, tuple[str, object]] = {
     "begin_sign_in": ("", {"name": "new"}),
     "begin_sign_in_again": (OAUTH.id, {}),
     "complete_sign_in": ("", {"code": "abc#def"}),
+    "show_session": ("", None),
+    "begin_session": ("", {"key": BOSS.reveal()}),
+    "end_session": ("", {}),
+    "list_keys": ("", None),
+    "create_key": ("", {"name": "new"}),
+    "revoke_key": ("key-worker", {"confirm": "worker"}),
     "show_stats": ("", None),
     "reset_stats": ("", {}),
     "list_requests": ("", None),

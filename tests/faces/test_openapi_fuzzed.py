@@ -28,12 +28,14 @@ def test_a_fuzzer_finds_nothing(tmp_path: Path) -> None:
     """
     home = Home(tmp_path, {"CLIENT_ID": "a-client-of-mine"})
     home.add_account("one", "sk-ant-api03-not-a-real-key-0123456789", "http://127.0.0.1:9")
+    key = home.ccflare("keys", "create", "fuzzer", "--role", "admin").stdout.strip()
     (tmp_path / "schemathesis.toml").write_text(EXPECTED)
     with running(home) as server:
         done = subprocess.run(
             [
                 *(str(Path(sys.executable).parent / "schemathesis"), f"--config-file={tmp_path}/schemathesis.toml"),
-                *("run", f"{server.url}/api/openapi.json", "--url", server.url, "--exclude-path-regex", "stream$"),
+                *("run", f"{server.url}/api/openapi.json", "--url", server.url, "--header", f"x-api-key: {key}"),
+                *("--exclude-path-regex", "stream$"),
                 *("--exclude-checks", "unsupported_method", "--max-examples", "5", "--generation-deterministic"),
                 *("--continue-on-failure", "--warnings", "off", "--request-timeout", "10", "--no-color"),
             ],
@@ -49,4 +51,7 @@ def test_a_fuzzer_finds_nothing(tmp_path: Path) -> None:
         assert made
         assert int(made[1]) > 300
         assert ask(server.port, method="GET", target="/health", headers=[]).status == 200
-        assert ask(server.port, b"{}", target="/api/maintenance/cleanup", headers=JSON).status == 200
+        assert (
+            ask(server.port, b"{}", target="/api/maintenance/cleanup", headers=[*JSON, ("x-api-key", key)]).status
+            == 200
+        )

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import msgspec
 
+from ccflare.client_keys import ClientKeys
 from ccflare.credentials import Keyring
+from ccflare.door import Door
 from ccflare.errors import TransportError
 from ccflare.payload import Captured
 from ccflare.pool import Pool
@@ -17,6 +19,7 @@ from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
 from ccflare.records import Account, Credentials, Exchange, Secret
 from ccflare.settings import Settings
+from ccflare.slowdown import Slowdown
 from ccflare.transport import Response, Transport
 from ccflare.wire import ByteBudget, Headers, Origin, OutgoingRequest, Sink
 
@@ -256,6 +259,7 @@ class World:
         self.clock = JumpingClock()
         self.transport = ScriptedTransport(self.clock)
         self.pool = Pool(session_ms=3_600_000)
+        self.door = Door(ClientKeys(), Slowdown(self.clock.monotonic, self.clock.sleep))
         keyring = Keyring()
         accounts = [Account(id=name, name=name, created_at_ms=n, priority=n) for n, name in enumerate(names)]
         keyring.load({name: Credentials(name, api_key=Secret(f"key-{name}")) for name in names}, accounts)
@@ -264,7 +268,7 @@ class World:
         self.captured: list[Captured | None] = []
         parts = Parts(
             self.pool, keyring, cast("Transport", self.transport), PROVIDERS["anthropic"], self.clock,
-            random.Random(1), self.record,
+            random.Random(1), self.record, door=self.door,
         )  # fmt: skip
         self.proxy = Proxy(parts, Settings(**settings))
 

@@ -80,10 +80,8 @@ async def workers(directory: Path) -> None:
 
 @shows("open_without_keys")
 async def open_without_keys(directory: Path) -> None:
-    environ = {"HOME": str(directory), "CCFLARE_HOST": "0.0.0.0"}
-    with pytest.raises(InvalidSetting, match="open_without_keys"):
-        load({}, environ, create=False)
-    assert load({}, environ | {"CCFLARE_OPEN_WITHOUT_KEYS": "true"}, create=False).settings.host == "0.0.0.0"
+    assert app_of(directory, host="0.0.0.0").client_keys.required
+    assert not app_of(directory, host="0.0.0.0", open_without_keys=True).client_keys.required
 
 
 @shows("allowed_hosts")

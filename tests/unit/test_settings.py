@@ -338,17 +338,10 @@ def test_both_sides_of_a_contradiction_in_the_file_go_back(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "proxy.example", "::ffff:127.0.0.1"])
-def test_other_machines_are_let_in_on_demand_only(environ: dict[str, str], tmp_path: Path, host: str) -> None:
-    """An address beyond this machine needs `open_without_keys`; from a file it is not used without."""
-    with pytest.raises(InvalidSetting, match="open_without_keys"):
-        load({}, environ | {"CCFLARE_HOST": host}, create=False)
-
-    opened = load({}, environ | {"CCFLARE_HOST": host, "CCFLARE_OPEN_WITHOUT_KEYS": "1"}, create=False)
-    from_file = load_file(tmp_path, {"host": host})
-
-    assert opened.settings.addresses == (host,)
-    assert from_file.settings.addresses == ("127.0.0.1", "::1")
-    assert len(from_file.problems) == 1
+def test_addresses_that_other_machines_reach_are_known_as_such(environ: dict[str, str], host: str) -> None:
+    """They are listened on, and are not private: what asks for keys goes by that."""
+    settings = load({}, environ | {"CCFLARE_HOST": host}, create=False).settings
+    assert (settings.addresses, settings.is_private, settings.open_without_keys) == ((host,), False, False)
 
 
 @pytest.mark.parametrize(
@@ -356,8 +349,9 @@ def test_other_machines_are_let_in_on_demand_only(environ: dict[str, str], tmp_p
     [("localhost", ("127.0.0.1", "::1")), ("127.0.0.2", ("127.0.0.2",)), ("[::1]", ("::1",))],
 )
 def test_this_machines_addresses_need_nothing(environ: dict[str, str], host: str, addresses: tuple[str, ...]) -> None:
-    """Loopback addresses are allowed in every spelling."""
-    assert load({}, environ | {"CCFLARE_HOST": host}, create=False).settings.addresses == addresses
+    """Loopback addresses are private in every spelling."""
+    settings = load({}, environ | {"CCFLARE_HOST": host}, create=False).settings
+    assert (settings.addresses, settings.is_private) == (addresses, True)
 
 
 # Secrets

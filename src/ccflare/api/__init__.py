@@ -7,19 +7,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ccflare.api.configuration import Configuration
-from ccflare.api.dashboard import dashboard
+from ccflare.api.door import Access, admit
 from ccflare.api.health import Health
 from ccflare.api.json import JsonResponse, encode
 from ccflare.api.openapi import document
-from ccflare.api.pages import pages
 from ccflare.api.parts import Parts, SignIn
 from ccflare.api.refusals import Refusal, refusal_of
 from ccflare.api.running_view import RunningNow
 from ccflare.api.streams import Streams
-from ccflare.api.table import ROUTES
+from ccflare.api.table import PAGES, ROUTES
 from ccflare.errors import CcflareError
 
-__all__ = ["ROUTES", "Configuration", "Health", "Parts", "RunningNow", "SignIn", "Streams", "asgi"]
+__all__ = [
+    "PAGES", "ROUTES", "Configuration", "Health", "Parts", "RunningNow", "SignIn", "Streams", "asgi",
+]  # fmt: skip
 
 
 def asgi(parts: Parts) -> Starlette:
@@ -29,24 +30,27 @@ def asgi(parts: Parts) -> Starlette:
     async def describe(_request: Request) -> Response:
         return JsonResponse(described)
 
+    routes = [route.starlette(parts) for route in ROUTES]
+    for each in PAGES:
+        routes += [_for(parts, each.access, route) for route in each.routes()]
     app = Starlette(
-        routes=[
-            *(route.starlette(parts) for route in ROUTES),
-            Route("/api/openapi.json", describe),
-            *pages(),
-            Route("/", _probe, methods=["HEAD"]),
-            *dashboard(),
-            Route("/api/hello", _probe, methods=["GET", "HEAD"]),
-        ],
+        routes=[_for(parts, "anyone", Route("/api/openapi.json", describe)), *routes],
         exception_handlers={CcflareError: _refuse, HTTPException: _http_error, Exception: _defect},
     )
     app.router.redirect_slashes = False
     return app
 
 
-async def _probe(_request: Request) -> Response:
-    """Answer a client that asks whether anybody is there."""
-    return Response(status_code=200)
+def _for(parts: Parts, access: Access, route: Route) -> Route:
+    """Return a page's route for those only who may have it."""
+    answer = route.endpoint
+
+    async def endpoint(request: Request) -> Response:
+        await admit(parts, access, request)
+        found: Response = await answer(request)
+        return found
+
+    return Route(route.path, endpoint, methods=list(route.methods or ()))
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

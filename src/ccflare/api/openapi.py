@@ -10,7 +10,7 @@ from ccflare import __version__
 from ccflare.api.reading import CONTROLS, LONGEST_PARAMETER
 from ccflare.api.refusals import Refusal
 from ccflare.api.route import Route
-from ccflare.records import Secret
+from ccflare.records import SESSION_COOKIE, Secret
 
 Json: TypeAlias = dict[str, Any]
 
@@ -20,7 +20,8 @@ _ANY = (400, 403, 500)
 _WITH_BODY = (413, 415)
 _MEANINGS = {
     400: "The request is not what the route takes; `details` names the part to blame.",
-    403: "The request came from another web site, or for another host.",
+    401: "A client key is needed, and there is none, or none that is valid.",
+    403: "The request came from another web site, for another host, or with a key of another role.",
     404: "What the request names does not exist.",
     409: "The request clashes with what exists.",
     413: "The body is too long.",
@@ -29,6 +30,18 @@ _MEANINGS = {
     502: "The provider's endpoint gave no usable answer.",
     503: "The database, or a place for a stream, is not free; try again.",
 }
+
+_SECURITY: Json = {
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "A client key."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SESSION_COOKIE,
+        "description": "Of `POST /api/session`; with the port behind it where there is one.",
+    },
+}
+"""How callers prove themselves, once client keys are needed."""
 
 _LAST_EVENT_ID: Json = {
     "name": "last-event-id",
@@ -54,7 +67,7 @@ def document(routes: Sequence[Route]) -> Json:
         "info": {"title": "ccflare", "version": __version__, "description": "The API for people and tools."},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": _SECURITY},
     }
 
 
@@ -82,6 +95,8 @@ def _operation(route: Route, schemas: dict[int, Json], components: dict[str, Jso
         "parameters": list(_parameters(route, components[route.parameters.__name__])),
         "responses": _responses(route, schemas),
     }
+    if route.access != "anyone":
+        operation["security"] = [{}, *({name: []} for name in _SECURITY)]
     if more.strip():
         operation["description"] = more.strip()
     if route.body is not None:
@@ -127,7 +142,8 @@ def _responses(route: Route, schemas: dict[int, Json]) -> Json:
         str(route.status): {"description": summary, "content": {media: {"schema": schemas[id(route.answer)]}}}
     }
     refusal = {"application/json": {"schema": schemas[id(Refusal)]}}
-    for status in sorted({*_ANY, *(_WITH_BODY if route.body else ()), *route.refusals}):
+    needs_key = () if route.access == "anyone" else (401,)
+    for status in sorted({*_ANY, *needs_key, *(_WITH_BODY if route.body else ()), *route.refusals}):
         meaning = _MEANINGS.get(status, HTTPStatus(status).phrase)
         answers[str(status)] = {"description": meaning, "content": refusal}
     return answers

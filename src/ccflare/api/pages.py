@@ -33,6 +33,18 @@ def pages() -> list[Route]:
     ]
 
 
+def probes() -> list[Route]:
+    """Return the routes by which clients find out whether anybody is there."""
+    return [
+        Route("/", _probe, methods=["HEAD"]),
+        Route("/api/hello", _probe, methods=["GET", "HEAD"]),
+    ]
+
+
+async def _probe(_request: Request) -> Response:
+    return Response(status_code=200)
+
+
 def _page(path: str, name: str) -> Route:
     content = (_FILES / name).read_bytes()
 

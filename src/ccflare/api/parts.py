@@ -11,6 +11,7 @@ from ccflare.api.health import Health
 from ccflare.api.running_view import RunningNow
 from ccflare.api.shared import Shared
 from ccflare.api.streams import Streams
+from ccflare.client_keys import ClientKeys
 from ccflare.clock import Clock
 from ccflare.desk import Desk
 from ccflare.feed import Feed
@@ -18,6 +19,7 @@ from ccflare.journal import Removed
 from ccflare.pool import Pool
 from ccflare.records import Account, Credentials
 from ccflare.sign_in import Begun, NewAccount
+from ccflare.slowdown import Slowdown
 
 
 class SignIn(Protocol):
@@ -63,6 +65,8 @@ class Parts:
     """Entries as they are logged."""
     clean_up: Callable[[], Awaitable[Removed]]
     sign_in: SignIn
+    client_keys: ClientKeys
+    slowdown: Slowdown
     streams: Streams = field(default_factory=Streams)
     questions: Shared = field(default_factory=Shared)
     """Slow questions that are being answered."""

@@ -54,7 +54,9 @@ def shown(text: str) -> str:
 def refusal_of(error: CcflareError) -> Response:
     """Return the answer for an error that was foreseen."""
     details = error.details if isinstance(error, InvalidRequest) else None
-    headers = {"retry-after": str(RETRY_AFTER_S)} if isinstance(error, StoreBusy | TooMany) else None
+    headers = {"retry-after": str(RETRY_AFTER_S)} if isinstance(error, StoreBusy | TooMany) else {}
+    if error.status == 401:  # RFC 9110 §11.6.1
+        headers["www-authenticate"] = 'Bearer realm="ccflare"'
     return JsonResponse(Refusal(str(error), details), status_code=error.status, headers=headers)
 
 

@@ -9,18 +9,29 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, get_origin, get_type_hints
+from functools import cached_property, partial
+from typing import Any, Generic, TypeVar, get_origin, get_type_hints
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
+from ccflare.api.door import Access, admit, may_stay
 from ccflare.api.json import JsonResponse, encode
 from ccflare.api.parts import Parts
 from ccflare.api.reading import names_of, read_body, read_parameters
 from ccflare.api.streams import EventStream, Stream
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class WithCookie(Generic[T]):
+    """An answer that makes the browser keep a cookie, or forget it; None: neither."""
+
+    answer: T
+    cookie: str | None = None
 
 
 class NoParameters(msgspec.Struct, frozen=True):
@@ -29,10 +40,12 @@ class NoParameters(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Route:
-    """A method and a path, and the function that answers: `function(parts, asked=..., body=...)`."""
+    """A method and a path, and the function that answers: `function(parts, caller=..., asked=..., body=...)`."""
 
     method: str
     path: str
+    access: Access
+    """Who may use it."""
     function: Callable[..., Awaitable[Any]]
     status: int = 200
     """Of an answer that is no refusal."""
@@ -60,7 +73,7 @@ class Route:
     def answer(self) -> Any:
         """The type of the answer, or of a stream's events."""
         found = self._hints["return"]
-        return found.__args__[0] if self.streams else found
+        return found.__args__[0] if get_origin(found) in {Stream, WithCookie} else found
 
     @property
     def streams(self) -> bool:
@@ -91,15 +104,21 @@ class Route:
         return StarletteRoute(self.path, endpoint, methods=[self.method])
 
     async def _answer(self, parts: Parts, request: Request) -> Response:
-        given: dict[str, Any] = {}
+        caller = await admit(parts, self.access, request)
+        given: dict[str, Any] = {"caller": caller} if "caller" in self._hints else {}
         parameters = read_parameters(self.parameters, request.scope["query_string"], request.path_params)
         if names_of(self.parameters):
             given["asked"] = parameters
         if self.body is not None:
             given["body"] = read_body(self.body, await request.body())
         if self.streams:
-            return EventStream(parts.streams, request, await self.function(parts, **given))
+            allowed = partial(may_stay, parts, self.access, caller)
+            return EventStream(parts.streams, request, await self.function(parts, **given), allowed)
         found = await self.function(parts, **given)
+        headers = {}
+        if isinstance(found, WithCookie):
+            headers = {"set-cookie": found.cookie} if found.cookie else {}
+            found = found.answer
         if self.large:
             found = await asyncio.to_thread(encode, found)
-        return JsonResponse(found, self.status)
+        return JsonResponse(found, self.status, headers)

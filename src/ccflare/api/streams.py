@@ -26,6 +26,8 @@ After = Annotated[int, Meta(ge=0, le=10**17, description="Go on behind the event
 
 AT_MOST = 64
 HEARTBEAT_S = 15.0
+LOOK_S = 0.5
+"""How often it is seen whether the listener still has the right to listen."""
 RETRY_MS = 2000
 """When a browser tries again after the end of a stream."""
 STALLED_S = 60.0
@@ -76,12 +78,18 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, request: Request, stream: "Stream[object]") -> None:
-        """Take a place. Raises TooMany when there is none, InvalidRequest for an id that is no number."""
+    def __init__(
+        self, streams: Streams, request: Request, stream: "Stream[object]", allowed: Callable[[], bool]
+    ) -> None:
+        """Take a place. The stream ends when its listener is not `allowed` any more.
+
+        Raises TooMany when there is no place, InvalidRequest for an id that is no number.
+        """
         if streams.open >= streams.at_most:
             raise TooMany(f"{streams.at_most} streams are open already")
         self._streams = streams
         self._stream = stream
+        self._allowed = allowed
         self._events = stream.feed.follow(_last_event_id(request, stream.after))
         self._state: int | None = None
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
@@ -110,9 +118,9 @@ class EventStream(Response):
         yield (b"retry: %d\n\n" % RETRY_MS) + self._new_state()
         now = asyncio.get_running_loop().time
         beat_at = now() + self._streams.heartbeat_s
-        while True:
-            texts = await self._next(min(beat_at, now() + STATE_EVERY_S) if self._stream.state else beat_at)
-            if texts is None:
+        while self._allowed():
+            texts = await self._next(min(beat_at, now() + (STATE_EVERY_S if self._stream.state else LOOK_S)))
+            if texts is None or not self._allowed():
                 return
             text = b"".join(texts) + self._new_state()
             if text or now() >= beat_at:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ccflare import __version__
-from ccflare.cli import accounts, doctor, history, logs, server, stats, transfer
+from ccflare.cli import accounts, client_keys, doctor, history, logs, server, stats, transfer
 from ccflare.cli.context import debugging
 from ccflare.cli.keys import ASK
 from ccflare.cli.output import complain
@@ -148,8 +148,8 @@ def _help(context: click.Context, commands: tuple[str, ...]) -> None:
 
 
 for _command in (
-    server.serve, accounts.accounts, history.history, stats.stats, stats.analytics, logs.logs, server.config,
-    server.demo, doctor.doctor,
+    server.serve, accounts.accounts, client_keys.keys, history.history, stats.stats, stats.analytics, logs.logs,
+    server.config, server.demo, doctor.doctor,
 ):  # fmt: skip
     root.add_command(_command)
 for _command in (transfer.export_command, transfer.import_command):

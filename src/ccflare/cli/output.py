@@ -16,7 +16,7 @@ _COLOURS = {
 _NARROWEST = 16
 """Characters that the last column keeps on a narrow terminal."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?%?", re.ASCII)
-_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
+_KEY = re.compile(r"(sk-ant-|ccf_)[A-Za-z0-9_-]+")
 
 
 def say(message: object) -> None:
@@ -26,7 +26,8 @@ def say(message: object) -> None:
 
 def complain(message: object) -> None:
     """Say what went wrong, on one line of stderr; a key that was typed in the wrong place is not repeated."""
-    say(f"ccflare: {_KEY.sub('sk-ant-***', str(message))}")
+    masked = _KEY.sub(r"\1***", str(message))
+    say(f"ccflare: {masked}")
 
 
 def clean(value: object) -> str:

@@ -6,20 +6,21 @@ written now, and watches the store for changes that other processes make.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ccflare.errors import StoreBusy
 from ccflare.forecast import AccountWindows
 from ccflare.journal.inbox import Inbox
 from ccflare.journal.retention import Removed, Retention
 from ccflare.journal.trouble import TroubleKind
-from ccflare.journal.watch import OnAccounts, OnWritten, WatchedStore
+from ccflare.journal.watch import OnAccounts, OnKeys, OnWritten, WatchedStore
 from ccflare.journal.writer import Pace, Writer
 from ccflare.records import Account, Binding, Owned
 from ccflare.store import Batch, Store
 
-__all__ = ["Journal", "OnAccounts", "OnWritten", "Pace", "Removed", "Retention", "TroubleKind", "WriterState"]
+__all__ = ["Journal", "OnAccounts", "OnKeys", "OnWritten", "Pace", "Removed", "Retention", "TroubleKind", "WriterState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Journal:
     timeout (1 s) the writer stays responsive. `on_accounts` is called on the loop with the accounts and their
     secrets: once after the start, and within 250 ms after another process has changed them. `on_written` is called
     on the loop once for each batch, with the exchanges that are in the store now: while the store fails with none,
-    and never with those that it cannot take.
+    and never with those that it cannot take. `on_keys` is called like `on_accounts`, with the client keys.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class Journal:
         pace: Pace | None = None,
         *,
         on_written: OnWritten | None = None,
+        on_keys: OnKeys | None = None,
     ) -> None:
         self._open_store = open_store
         self._on_accounts = on_accounts
         self._on_written = on_written
+        self._on_keys = on_keys
         self._pace = pace or Pace()
         self._inbox = Inbox(self._pace.queue_bytes, self._pace.batch_rows, self._pace.payload_bytes)
         self._writer: Writer | None = None
@@ -76,7 +79,8 @@ class Journal:
 
     def start(self) -> None:
         """Start the writer. The running event loop is the one that is told about accounts."""
-        store = WatchedStore(self._open_store, asyncio.get_running_loop(), self._on_accounts, self._on_written)
+        loop = asyncio.get_running_loop()
+        store = WatchedStore(self._open_store, loop, self._on_accounts, self._on_written, self._on_keys)
         self._writer = Writer(self._inbox, store, self._pace, lambda: self._rules)
         self._writer.start()
 
@@ -98,10 +102,13 @@ class Journal:
         bindings: Sequence[Binding] = (),
         owners: Sequence[Owned] = (),
         windows: Sequence[AccountWindows] = (),
+        keys_used: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Keep what the pool has learnt, of accounts only the run-time fields. Never waits."""
-        if accounts or bindings or owners or windows:
-            self._inbox.put_changes(Batch(accounts=accounts, bindings=bindings, owners=owners, windows=windows))
+        if accounts or bindings or owners or windows or keys_used:
+            self._inbox.put_changes(
+                Batch(accounts=accounts, bindings=bindings, owners=owners, windows=windows, keys_used=keys_used)
+            )
 
     async def clean_up(self, within_s: float = 30.0) -> Removed:
         """Have the writer delete now what retention does not keep; return what was removed by that.

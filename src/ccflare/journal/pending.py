@@ -24,9 +24,11 @@ class Pending:
         self._windows: dict[str, AccountWindows] = {}
         self._bindings: dict[str, Binding] = {}
         self._owners: dict[str, Owned] = {}
+        self._keys_used: dict[str, int] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._exchanges or self._accounts or self._windows or self._bindings or self._owners)
+        changes = self._accounts or self._windows or self._bindings or self._owners or self._keys_used
+        return bool(self._exchanges or changes)
 
     def add(self, exchange: Exchange) -> None:
         """Add an exchange behind those that wait."""
@@ -36,6 +38,7 @@ class Pending:
         """Take changes over; they replace older ones of the same thing."""
         self._accounts.update((account.id, account) for account in changes.accounts)
         self._windows.update((windows.account_id, windows) for windows in changes.windows)
+        self._keys_used.update(changes.keys_used)
         for binding in changes.bindings:
             _put_last(self._bindings, binding.key, binding)
         for owned in changes.owners:
@@ -49,6 +52,7 @@ class Pending:
             windows=list(islice(self._windows.values(), rows)),
             bindings=list(islice(self._bindings.values(), rows)),
             owners=list(islice(self._owners.values(), rows)),
+            keys_used=dict(islice(self._keys_used.items(), rows)),
         )
 
     def forget(self, batch: Batch) -> None:
@@ -62,6 +66,8 @@ class Pending:
             del self._bindings[binding.key]
         for owned in batch.owners:
             del self._owners[owned.object_id]
+        for key_id in batch.keys_used:
+            del self._keys_used[key_id]
 
 
 def singles(batch: Batch) -> Iterator[Batch]:
@@ -71,6 +77,7 @@ def singles(batch: Batch) -> Iterator[Batch]:
     yield from (Batch(windows=[windows]) for windows in batch.windows)
     yield from (Batch(bindings=[binding]) for binding in batch.bindings)
     yield from (Batch(owners=[owned]) for owned in batch.owners)
+    yield from (Batch(keys_used={key_id: at_ms}) for key_id, at_ms in batch.keys_used.items())
 
 
 def _put_last(waiting: dict[str, _T], key: str, thing: _T) -> None:

@@ -1,8 +1,9 @@
 """The store as the writer holds it: opened when needed and when its file was lost, watched for others.
 
 When the file vanishes under a running server, rows go into a new one, and the accounts in memory stay in
-use: an empty database is no word of the operator's, the first account in it is. In the same way the credentials
-in memory stay in use when those in the store cannot be read any more; whatever else it says of accounts counts.
+use: an empty database is no word of the operator's, the first account in it is. The same goes for client keys. In
+the same way the credentials in memory stay in use when those in the store cannot be read any more; whatever else it
+says of accounts counts.
 """
 
 import logging
@@ -11,11 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ccflare.errors import KeyMismatch
-from ccflare.records import Account, Credentials, Exchange
+from ccflare.records import Account, Admission, Credentials, Exchange
 from ccflare.store import Store
 
 OnAccounts: TypeAlias = Callable[[list[Account], dict[str, Credentials]], None]
 OnWritten: TypeAlias = Callable[[Sequence[Exchange]], None]
+OnKeys: TypeAlias = Callable[[Admission], None]
 
 log = logging.getLogger("ccflare.async-db-writer")
 
@@ -29,22 +31,25 @@ class WatchedStore:
         loop: AbstractEventLoop,
         on_accounts: OnAccounts,
         on_written: OnWritten | None = None,
+        on_keys: OnKeys | None = None,
     ) -> None:
         self._open_store = open_store
         self._loop = loop
         self._on_accounts = on_accounts
         self._on_written = on_written
+        self._on_keys = on_keys
         self._store: Store | None = None
         self._told: tuple[list[Account], dict[str, Credentials]] | None = None
+        self._told_keys: Admission | None = None
         self._stale = True
-        self._lost = False
+        self._lost = self._keys_lost = False
         self._locked_out = False
 
     def here(self) -> Store:
         """Return the open store, a new one when the database was removed or replaced."""
         if self._store is not None and self._store.moved():
             log.warning("The database was removed or replaced while running; it is opened again")
-            self._lost = True
+            self._lost = self._keys_lost = True
             self.close()
         if self._store is None:
             self._store = self._open_store()
@@ -59,6 +64,7 @@ class WatchedStore:
             return
         # In this order a new account never comes without its credential.
         found = store.accounts(), self._credentials(store)
+        self._look_at_keys(store)
         self._stale = False
         if self._lost and not found[0]:
             log.error("The database has no accounts any more; those in memory are used until one is added")
@@ -79,6 +85,16 @@ class WatchedStore:
         """Tell the loop what is in the store now."""
         if self._on_written is not None and exchanges:
             self._tell(self._on_written, exchanges)
+
+    def _look_at_keys(self, store: Store) -> None:
+        """Hand the client keys to the loop; a file without any in a lost one's place opens no server."""
+        found = store.client_keys.admission()
+        if self._keys_lost and not found.keys:
+            return
+        self._keys_lost = False
+        if self._on_keys is not None and found != self._told_keys:
+            self._told_keys = found
+            self._tell(self._on_keys, found)
 
     def _credentials(self, store: Store) -> dict[str, Credentials]:
         """Return the credentials; those told last when they are under a key that this process does not have."""

@@ -23,6 +23,7 @@ LONGEST_MESSAGE = 16_384
 LONGEST_TRACEBACK = 32_768
 
 _API_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
+_CLIENT_KEY = re.compile(r"ccf_[A-Za-z0-9_-]{8,}")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 _USER = re.compile(r'://[^\s/"]*@')
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -32,6 +33,8 @@ def redacted(text: str) -> str:
     """Return the text with API keys, bearer tokens and the user part of URLs masked."""
     if "sk-ant-" in text:
         text = _API_KEY.sub("sk-ant-***", text)
+    if "ccf_" in text:
+        text = _CLIENT_KEY.sub("ccf_***", text)
     if "earer" in text or "EARER" in text:
         text = _BEARER.sub(r"\1***", text)
     if "@" in text and "://" in text:

@@ -40,7 +40,10 @@ class Provider(Protocol):
         ...
 
     def anonymous_headers(self, headers: Headers) -> Headers:
-        """Return the client's end-to-end fields, credentials included: for forwarding without an account."""
+        """Return the client's end-to-end fields, credentials included: for forwarding without an account.
+
+        What is meant for ccflare itself, its client keys and cookies, is left out.
+        """
         ...
 
     def has_own_credential(self, headers: Headers) -> bool:

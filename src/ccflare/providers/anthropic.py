@@ -9,7 +9,7 @@ import msgspec
 
 from ccflare.limits import AccountError, Outcome, Verdict, judge
 from ccflare.providers import anthropic_objects as objects
-from ccflare.records import Kind, Secret
+from ccflare.records import CLIENT_KEY_PREFIX, SESSION_COOKIE, Kind, Secret
 from ccflare.sse import read_error
 from ccflare.wire import HOP_BY_HOP, Headers
 
@@ -22,6 +22,8 @@ _LOOKED_AT = _NEVER_FORWARDED | _CREDENTIALS | {_BETA}
 
 _ODD = re.compile(rb"[\x00-\x1f\x7f%\\]|/\.")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_OURS = re.compile(rf"{CLIENT_KEY_PREFIX}|{SESSION_COOKIE}".encode())
+"""A field with one of our client keys, or with the dashboard's cookie."""
 _SEPARATOR = re.compile(rb"[/\\]")
 _MOST_ENCODINGS = 8
 
@@ -130,11 +132,13 @@ class Anthropic:
         return kept, changed
 
     def anonymous_headers(self, headers: Headers) -> Headers:
-        """Return the client's end-to-end fields, credentials and cookies included."""
+        """Return the client's end-to-end fields, credentials and cookies included; but nothing that is meant for us."""
         kept: Headers = []
         named = b""
         for pair in headers:
             name = pair[0].lower()
+            if _OURS.search(pair[1]):
+                continue
             if name not in _NEVER_FORWARDED:
                 kept.append(pair)
             elif name == b"connection":

@@ -20,7 +20,8 @@ def save(app: App, clock: Clock) -> None:
     for line in app.pool.read_heard():
         log.info("%s", line)
     changes, windows = app.pool.take_changes(), app.pool.take_windows(int(clock.now() * 1000))
-    app.journal.put_changes(changes.accounts, changes.bindings, changes.owners, windows)
+    used = app.client_keys.take_used()
+    app.journal.put_changes(changes.accounts, changes.bindings, changes.owners, windows, used)
 
 
 def follow_log(app: App, log_writer: logs.Log, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:

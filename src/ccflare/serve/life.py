@@ -117,8 +117,11 @@ def _remember(app: App, store: Store, now_ms: int) -> None:
     """Begin with what an earlier run has left: accounts, their limits, sessions."""
     accounts = store.accounts()
     app.load(accounts, store.credentials())
+    app.client_keys.load(store.client_keys.admission())
     if trouble := without_client(app.proxy.settings.client_id, accounts):
         log.warning("%s", trouble)
+    if app.client_keys.is_shut():
+        log.warning("There is no client key, so nobody is let in: make one (ccflare keys create NAME)")
     app.pool.restore(store.bindings(bound_since_ms=now_ms - app.pool.session_ms), now_ms)
     app.pool.restore_windows(store.windows.all().values(), now_ms)
     app.pool.restore_owners(store.owners.load(OBJECTS_KNOWN))

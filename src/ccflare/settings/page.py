@@ -36,8 +36,7 @@ _PROBLEMS = """
 * **Two settings contradict each other**: one line that names both. A value from the file gives way to its
   default; between variables and options the program ends. What must hold: `connect_timeout_ms` <=
   `idle_timeout_ms` <= `exchange_timeout_ms`, `connect_timeout_ms` <= `first_byte_timeout_ms` <=
-  `exchange_timeout_ms`, `body_buffer_bytes` <= `body_buffers_bytes`, and any `host` but this machine
-  needs `open_without_keys`.
+  `exchange_timeout_ms`, and `body_buffer_bytes` <= `body_buffers_bytes`.
 * **A variable is empty**: it counts as not set, except that an empty `HTTP_PROXY`, `HTTPS_PROXY` or
   `NO_PROXY` switches off what the file says.
 

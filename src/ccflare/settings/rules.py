@@ -1,7 +1,6 @@
 """What must hold between settings, whatever each of them may be on its own."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
 
 import msgspec
 
@@ -25,15 +24,6 @@ def _at_most(low: str, high: str) -> Rule:
     )
 
 
-def _is_private(values: Settings) -> bool:
-    if values.host in {"", "localhost"}:
-        return True
-    try:
-        return ip_address(values.host).is_loopback
-    except ValueError:
-        return False
-
-
 def _may_be_connected(name: str) -> Rule:
     return Rule(
         (name, "private_upstreams"),
@@ -52,9 +42,4 @@ RULES: tuple[Rule, ...] = (
     _at_most("first_byte_timeout_ms", "exchange_timeout_ms"),
     _at_most("body_buffer_bytes", "body_buffers_bytes"),
     *map(_may_be_connected, CONNECTED),
-    Rule(
-        ("host", "open_without_keys"),
-        lambda values: values.open_without_keys or _is_private(values),
-        "host lets other machines use the accounts without a key: empty it or set open_without_keys to true",
-    ),
 )

@@ -3,6 +3,7 @@
 A new setting is one row here. A row's text is written for the person who sets it.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -48,8 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _row(
             Host(),
             "CCFLARE_HOST",
-            "Address to listen on. Empty: this machine only, on 127.0.0.1 and ::1. Any other address is "
-            "refused unless `open_without_keys` is true.",
+            "Address to listen on. Empty: this machine only, on 127.0.0.1 and ::1. On any other address "
+            "every request needs a client key (`ccflare keys`), unless `open_without_keys` is true.",
         ),
     ] = ""
     workers: Annotated[
@@ -73,7 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _row(
             Switch(),
             "CCFLARE_OPEN_WITHOUT_KEYS",
-            "Whether whoever can reach `host` may use the accounts without a key.",
+            "Whether whoever can reach `host` may do everything while there is no client key in force. Once there "
+            "is one, keys are needed whatever this says.",
         ),
     ] = False
     lb_strategy: Annotated[
@@ -342,6 +344,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Show what `ccflare config` shows: no password."""
         shown = ", ".join(f"{row.name}={row.shown(getattr(self, row.name))!r}" for row in TABLE)
         return f"Settings({shown})"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host in {"", "localhost"}:
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     @property
     def addresses(self) -> tuple[str, ...]:

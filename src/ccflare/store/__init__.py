@@ -3,7 +3,7 @@
 A store is synchronous and belongs to the thread that opened it. Nothing on the request path touches one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +16,7 @@ from ccflare.records import Account, Binding, Credentials, Exchange, Owned
 from ccflare.vault import Keys
 
 if TYPE_CHECKING:
+    from ccflare.store.client_keys import ClientKeyTable
     from ccflare.store.flows import Flows
     from ccflare.store.history import History
     from ccflare.store.leftovers import Leftovers
@@ -56,6 +57,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     bindings: Sequence[Binding] = ()
     windows: Sequence[AccountWindows] = ()
     owners: Sequence[Owned] = ()
+    keys_used: Mapping[str, int] = {}
+    """When client keys were used beside the exchanges, in milliseconds, by their ids."""
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -91,6 +94,8 @@ class Store(Protocol):
     """What deleted rows and older programs leave in the file."""
     windows: "WindowTable"
     """What upstream said last about each account's rate-limit windows."""
+    client_keys: "ClientKeyTable"
+    """Who may use the proxy, and who is signed in to the dashboard."""
 
     def accounts(self) -> list[Account]:
         """Return all accounts, oldest first."""

@@ -14,14 +14,14 @@ from ccflare.histogram import Histogram
 from ccflare.store.database import Database, Row, chunks
 from ccflare.store.rows import EXCHANGE_COLUMNS
 from ccflare.store.series import Filter, matching
-from ccflare.store.sums import DAY_MS, EVER_MS, HOUR_MS, MINUTE_MS, Span, Sums, known_sum
+from ccflare.store.sums import DAY_MS, EVER, EVER_MS, HOUR_MS, MINUTE_MS, Span, Sums, known_sum
 
 MINUTES_KEPT_MS: Final = 3 * DAY_MS
 """A day, the day before it for comparison, and one more. The third migration has the same numbers."""
 HOURS_KEPT_MS: Final = 64 * DAY_MS
 """The same for 30 days. Days are kept for ever."""
 
-Part: TypeAlias = Literal["account", "model", "time"]
+Part: TypeAlias = Literal["account", "model", "client_key", "time"]
 """What sums may be divided by."""
 Divided: TypeAlias = dict[tuple[Any, ...], Sums]
 """Sums by the values of the parts that were asked for."""
@@ -65,7 +65,7 @@ _FORGET = """
     WHERE (time, series) IN (SELECT time, series FROM {0} WHERE time < ? ORDER BY time, series LIMIT ?)"""
 _SINCE = """
     SELECT MIN(first) FROM (SELECT MIN(time) AS first FROM rollup_day UNION ALL SELECT MIN(time) FROM rollup_new)"""
-_PARTS = {"account": "account", "model": "model", "time": "time - time % {bucket_ms}"}
+_PARTS = {"account": "account", "model": "model", "client_key": "client_key", "time": "time - time % {bucket_ms}"}
 
 
 class Rollups:
@@ -126,6 +126,11 @@ class Rollups:
         """Delete all sums."""
         for table in ("rollup_new", *_TABLES.values()):
             self._db.run(f"DELETE FROM {table}")  # noqa: S608  # our own names
+
+
+def used_by_key(rollups: Rollups) -> dict[str, Sums]:
+    """Return everything there ever was by client key; the empty one stands for none."""
+    return {key: sums for (key,), sums in rollups.sums(Filter(), ("client_key",), EVER).items()}
 
 
 def _cell(rows: Sequence[Row]) -> _Cell:

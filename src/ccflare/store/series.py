@@ -1,4 +1,4 @@
-"""Series: the exchanges of one account and model that ended alike. Rows and their sums refer to them.
+"""Series: the exchanges of one account, model and client key that ended alike. Rows and their sums refer to them.
 
 A filter is a set of series, whatever is combined in it: so nothing that is filtered has to be searched for. The rule:
 their number is bounded, because the model of a failed exchange is whatever its client wrote.
@@ -30,11 +30,11 @@ _ID_BITS = 47
 
 _MODELS = "SELECT model FROM series WHERE model <> '' GROUP BY model ORDER BY MIN(outcome <> 'success'), model"
 
-_Key: TypeAlias = tuple[str | None, str | None, int, bool]
-"""Account, model, status, success: as an exchange has them."""
-_SeriesRow: TypeAlias = tuple[int, str, str, int, str]
+_Key: TypeAlias = tuple[str | None, str | None, int, bool, str | None]
+"""Account, model, status, success, client key: as an exchange has them."""
+_SeriesRow: TypeAlias = tuple[int, str, str, int, str, str]
 
-_key_of: Callable[[Exchange], _Key] = attrgetter("account_id", "model", "status_code", "success")
+_key_of: Callable[[Exchange], _Key] = attrgetter("account_id", "model", "status_code", "success", "client_key_id")
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +46,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """An id, or the begin of one up to a hyphen: `claude-3-opus` means `claude-3-opus-20240229` too."""
     status: int | Literal["error"] | Outcome | None = None
     """A status code, an outcome, or every outcome but success."""
+    client_key_id: str | None = None
+    """Empty: it came without a client key."""
     from_ms: int | None = None
     """The earliest arrival."""
     to_ms: int | None = None
@@ -54,12 +56,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def restricts_series(self) -> bool:
         """Say whether it asks for more than a period."""
-        return not (self.account_id is self.model is self.status is None)
+        return not (self.account_id is self.model is self.status is self.client_key_id is None)
 
 
-def series_id(account: str | None, model: str | None, status: int | None, success: bool | None) -> int:
-    """Return a series' id: a hash, so that every process has the same without asking."""
-    return _hash(account or "", series_model(model), status or 0, outcome_of(status or 0, bool(success)))
+def series_id(
+    account: str | None, model: str | None, status: int | None, success: bool | None, client_key: str | None = None
+) -> int:
+    """Return a series' id: a hash, so that every process has the same without asking.
+
+    Without a client key it is what it was before there were any.
+    """
+    parts = (account or "", series_model(model), status or 0, outcome_of(status or 0, bool(success)))
+    return _hash(*parts, client_key) if client_key else _hash(*parts)
 
 
 @lru_cache(maxsize=4096)
@@ -83,6 +91,9 @@ def matching(wanted: Filter) -> tuple[str, list[Value]]:
         model = series_model(wanted.model)
         conditions.append("(model = ? OR substr(model, 1, ?) = ?)")
         values += [model, len(model) + 1, f"{model}-"]
+    if wanted.client_key_id is not None:
+        conditions.append("client_key = ?")
+        values.append(wanted.client_key_id)
     if isinstance(wanted.status, int):
         conditions.append("status = ?")
         values.append(wanted.status)
@@ -125,10 +136,10 @@ class Series:
         fresh = [key for key in keys if key not in chosen]
         known = self._known() if fresh else set()
         for key in fresh:
-            account, model, status, success = key
-            chosen[key] = _row(account, model, status, success)
+            account, model, status, success, client_key = key
+            chosen[key] = _row(account, model, status, success, client_key)
             if chosen[key][0] not in known and len(known) >= (_AT_MOST if success else _ENOUGH):
-                chosen[key] = _row(account, OTHER, status, success)
+                chosen[key] = _row(account, OTHER, status, success, client_key)
             elif model is None or len(model) <= _MODEL_CHARACTERS:
                 self._rows[key] = chosen[key]
             known.add(chosen[key][0])
@@ -143,10 +154,11 @@ class Series:
 @cache
 def _insert(rows: int) -> str:
     return f"""
-        INSERT INTO series (id, account, model, status, outcome) VALUES {", ".join(["(?, ?, ?, ?, ?)"] * rows)}
+        INSERT INTO series (id, account, model, status, outcome, client_key)
+        VALUES {", ".join(["(?, ?, ?, ?, ?, ?)"] * rows)}
         ON CONFLICT (id) DO NOTHING"""  # noqa: S608  # question marks
 
 
-def _row(account: str | None, model: str | None, status: int, success: bool) -> _SeriesRow:
-    made = series_id(account, model, status, success)
-    return (made, account or "", series_model(model), status, outcome_of(status, success))
+def _row(account: str | None, model: str | None, status: int, success: bool, client_key: str | None) -> _SeriesRow:
+    made = series_id(account, model, status, success, client_key)
+    return (made, account or "", series_model(model), status, outcome_of(status, success), client_key or "")

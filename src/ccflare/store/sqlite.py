@@ -17,6 +17,7 @@ import msgspec
 from ccflare.errors import Conflict, NotFound, StoreError
 from ccflare.records import Account, Binding, Credentials, Exchange
 from ccflare.store import AccountChange, Batch, Counts, rows
+from ccflare.store.client_keys import ClientKeyTable
 from ccflare.store.database import Database, Row, chunks
 from ccflare.store.flows import Flows
 from ccflare.store.history import History
@@ -45,6 +46,7 @@ class SqliteStore:
         self.payloads = Payloads(self._db)
         self.leftovers = Leftovers(self._db)
         self.windows = WindowTable(self._db)
+        self.client_keys = ClientKeyTable(self._db)
         self.rollups = Rollups(self._db)
         self.history = History(self._db, self.rollups)
         self._safe = Safe(self._db, keys or Keys())
@@ -139,6 +141,8 @@ class SqliteStore:
             self._upsert_bindings(batch.bindings)
             self._connection.executemany(rows.UPDATE_RUN_TIME, map(rows.run_time_row, batch.accounts))
             self._count(new)
+            self.client_keys.count(new)
+            self.client_keys.used(batch.keys_used)
             self.windows.put(batch.windows)
             self.owners.add(batch.owners)
 
