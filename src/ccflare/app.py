@@ -6,13 +6,13 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from starlette.applications import Starlette
 
 from ccflare import api
 from ccflare.api import Configuration, Health
+from ccflare.bus import Alone, Colleagues
 from ccflare.client_keys import ClientKeys
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
@@ -25,7 +25,7 @@ from ccflare.oauth import OAuthSettings
 from ccflare.pool import Pool
 from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
-from ccflare.records import Account, Credentials, Exchange, token_trouble
+from ccflare.records import Account, Credentials, token_trouble
 from ccflare.refresh import Ground, Refresher
 from ccflare.settings import Settings
 from ccflare.sign_in import SignIn
@@ -74,6 +74,8 @@ class App:
     """Tells of exchanges that are in the store; closing it ends the streams that follow it."""
     log_lines: Feed
     """The same for the log."""
+    running: api.RunningNow
+    """Exchanges before they end."""
 
 
 def build(
@@ -81,24 +83,27 @@ def build(
     clock: Clock,
     open_store: Callable[[], Store],
     flags: Mapping[str, object] | None = None,
+    colleagues: Colleagues | None = None,
 ) -> App:
-    """Connect the parts of one server. Nothing runs yet."""
+    """Connect the parts of one server, or of one of its workers. Nothing runs yet."""
+    colleagues = colleagues or Alone()
     pool = Pool(session_ms=settings.session_duration_ms)
     keyring = Keyring()
     door = _door(settings, clock)
-    strangers: set[str] = set()
-
-    def load(accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
-        """Take over what is in the store; accounts of providers that are not known here get no requests."""
-        known = _known(accounts, strangers)
-        keyring.load(credentials, known)
-        refresher.load(known)
-        pool.load(known, int(clock.now() * 1000))
-
     exchanges, log_lines = (Feed(first_id=int(clock.now() * 1_000_000)) for _ in range(2))
 
-    journal = Journal(open_store, load, on_written=partial(_publish, exchanges), on_keys=door.keys.load)
+    def take_over(accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
+        load(accounts, credentials)
+        colleagues.publish("look", b"")
+
+    journal = Journal(
+        open_store,
+        take_over,
+        on_written=lambda written: exchanges.tell("request", written),
+        on_keys=door.keys.load,
+    )
     journal.rules = Retention.of(settings)
+    journal.leads = lambda: colleagues.leads
 
     def oauth_settings() -> OAuthSettings:
         return OAuthSettings.of(proxy.settings)
@@ -107,6 +112,7 @@ def build(
     desks = Desks(*(Desk(open_store, name) for name in ("desk", "analytics", "changes", "tokens")))
     endpoint = TokenEndpoint(transport, oauth_settings, clock)
     refresher = Refresher(Ground(endpoint, desks.tokens, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
+    load = _Intake(pool, keyring, refresher, clock).load
     parts = Parts(
         pool=pool,
         keyring=keyring,
@@ -117,9 +123,10 @@ def build(
         record=journal.put,
         refresher=refresher,
         door=door,
+        colleagues=colleagues,
     )
     proxy = Proxy(parts, settings)
-    started = clock.monotonic()
+    started = clock.monotonic() if colleagues.started_at is None else colleagues.started_at
 
     def read_health() -> Health:
         now_ms = int(clock.now() * 1000)
@@ -143,24 +150,26 @@ def build(
 
     configuration = Configuration(settings, flags or {}, os.environ, lambda loaded: apply(loaded.settings))
     sign_in = SignIn(desks.changes.ask, endpoint, oauth_settings, clock)
+    running = api.RunningNow(proxy.open, clock, pool)
     people = api.Parts(
         clock=clock,
         pool=pool,
         desk=desks.quick,
         slow_desk=desks.slow,
         changes=desks.changes,
-        load=load,
+        load=take_over,
         read_health=read_health,
         configuration=configuration,
         read_reach=lambda: transport.reach,
         log_dir=settings.log_dir,
         exchanges=exchanges,
-        running=api.RunningNow(proxy.open, clock, pool),
+        running=running,
         log_lines=log_lines,
         clean_up=journal.clean_up,
         sign_in=sign_in,
         client_keys=door.keys,
         slowdown=door.slowdown,
+        colleagues=colleagues,
     )
     return App(
         proxy=proxy,
@@ -178,16 +187,8 @@ def build(
         configuration=configuration,
         exchanges=exchanges,
         log_lines=log_lines,
+        running=running,
     )
-
-
-def _known(accounts: Sequence[Account], strangers: set[str]) -> list[Account]:
-    """Return the accounts whose provider is known; say of each `stranger` once that it is none."""
-    for account in accounts:
-        if account.provider not in PROVIDERS and account.id not in strangers:
-            strangers.add(account.id)
-            log.warning("Account %s is not used: its provider is not known here", account.name)
-    return [account for account in accounts if account.provider in PROVIDERS]
 
 
 def _door(settings: Settings, clock: Clock) -> Door:
@@ -195,9 +196,26 @@ def _door(settings: Settings, clock: Clock) -> Door:
     return Door(keys, Slowdown(clock.monotonic, clock.sleep))
 
 
-def _publish(feed: Feed, written: Sequence[Exchange]) -> None:
-    for exchange in written:
-        feed.publish("request", exchange)
+class _Intake:
+    """Has routing take over what is in the store; accounts of providers that are not known here get no requests."""
+
+    def __init__(self, pool: Pool, keyring: Keyring, refresher: Refresher, clock: Clock) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._refresher = refresher
+        self._clock = clock
+        self._strangers: set[str] = set()
+
+    def load(self, accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
+        """Take over the accounts as the store has them."""
+        known = [account for account in accounts if account.provider in PROVIDERS]
+        for account in accounts:
+            if account.provider not in PROVIDERS and account.id not in self._strangers:
+                self._strangers.add(account.id)
+                log.warning("Account %s is not used: its provider is not known here", account.name)
+        self._keyring.load(credentials, known)
+        self._refresher.load(known)
+        self._pool.load(known, int(self._clock.now() * 1000))
 
 
 def _deadlines(settings: Settings) -> Deadlines:

@@ -158,6 +158,13 @@ class OpenExchange:
             text = text.replace(self.credential.reveal(), MASK)
         return masked(text)
 
+    def capture_request(self, captured: Captured, body: bytes | bytearray | None) -> None:
+        """Keep the request's body, or what of its pieces will be sent."""
+        if body is not None:
+            captured.request.add(body)
+        elif not isinstance(self.body, bytes | bytearray):
+            self.body = captured.request.listen(self.body)
+
     def answered(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """Capture the head of the answer that the client gets, and as much of the body as is there."""
         if self.captured is not None:

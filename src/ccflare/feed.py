@@ -5,7 +5,8 @@ costs no memory and delays nobody. Whoever falls behind the ring is told how muc
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 GAP = "gap"
@@ -33,6 +34,16 @@ class Feed:
         self._first = self._next = first_id
         self._closed = False
         self._news = asyncio.Event()
+        self._followers = weakref.WeakSet[_Follower]()
+        self.on_follow: Callable[[], None] | None = None
+        """Called when somebody begins to follow."""
+        self.pass_on: Callable[[str, Sequence[object], int], None] | None = None
+        """Called with what has happened here, for followers elsewhere: its kind, the things, and how many more."""
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
 
     def publish(self, kind: str, thing: object) -> None:
         """Add an event. It takes the place of the oldest one."""
@@ -41,16 +52,31 @@ class Feed:
         self._next += 1
         self._news.set()
 
+    def tell(self, kind: str, things: Sequence[object], missed: int = 0) -> None:
+        """Publish what has happened here, behind a gap for what is left out; followers elsewhere hear of it too."""
+        self.take_in(kind, things, missed)
+        if self.pass_on is not None:
+            self.pass_on(kind, things, missed)
+
+    def take_in(self, kind: str, things: Sequence[object], missed: int = 0) -> None:
+        """Publish what has happened elsewhere."""
+        if missed:
+            self.publish(GAP, missed)
+        for thing in things:
+            self.publish(kind, thing)
+
     def follow(self, after: int | None = None) -> AsyncIterator[Event]:
         """Return what is published from now on, or behind the event with the id `after`.
 
         A wait for the next event may be cancelled, and the iterator used again: nothing is lost by it. An id that
         this run has not given begins with a gap of unknown size.
         """
-        if after is None:
-            return _Follower(self, self._next)
-        known = self._first - 1 <= after < self._next
-        return _Follower(self, after + 1 if known else None)
+        known = after is None or self._first - 1 <= after < self._next
+        follower = _Follower(self, (self._next if after is None else after + 1) if known else None)
+        self._followers.add(follower)
+        if self.on_follow is not None:
+            self.on_follow()
+        return follower
 
     def close(self) -> None:
         """End all followers, those to come too."""

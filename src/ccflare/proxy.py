@@ -8,9 +8,12 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass, field
+from functools import partial
 
 from ccflare import answers, strategy
+from ccflare.agreement import agreed
 from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
+from ccflare.bus import Alone, Colleagues
 from ccflare.choice import ONLY, OWN_CREDENTIAL, again
 from ccflare.clock import Clock
 from ccflare.credentials import Keyring
@@ -65,6 +68,7 @@ class Parts:
     """Where tokens come from that are not good any more; None: there are only keys."""
     door: Door = field(default_factory=Door)
     """Lets clients in."""
+    colleagues: Colleagues = field(default_factory=Alone)
 
 
 class Proxy:
@@ -75,6 +79,8 @@ class Proxy:
         self._pool = parts.pool
         self._provider = parts.provider
         self._keys = parts.door.keys
+        alone = not parts.colleagues.number
+        self._try = self._try_accounts if alone else partial(agreed, parts, self._next, self._try_accounts)
         self._monotonic = parts.clock.monotonic
         self._delivery = Delivery(parts.pool, parts.provider, parts.clock.monotonic, self._now_ms)
         self._budget = RetryBudget()
@@ -102,7 +108,7 @@ class Proxy:
             x.captured = Captured(inbound.target, inbound.headers, self._captures)
         self.open[x.id] = x
         try:
-            if len(self.open) <= self.settings.max_exchanges:
+            if len(self.open) + self._pool.others.in_flight <= self.settings.max_exchanges:
                 await self._run(x)
             else:
                 x.fail("too many requests at once")
@@ -130,7 +136,7 @@ class Proxy:
         x.ask = Ask(strategy.session_key(seen, x.party), seen.model, self._owner(x, body))
         x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
         self._budget.deposit()
-        if not await self._try_accounts(x):
+        if not await self._try(x):
             await self._exhausted(x)
 
     def _owner(self, x: OpenExchange, body: bytes | bytearray | None) -> str | None:
@@ -147,7 +153,7 @@ class Proxy:
     async def _read(self, x: OpenExchange) -> bytes | bytearray | None:
         """Read the request's body; None when it is too long to be kept, and will be sent piece by piece."""
         inbound = x.inbound
-        self._bodies.limit = self.settings.body_buffers_bytes
+        self._bodies.limit = self.settings.body_buffers_bytes // self._parts.colleagues.workers
         body = await inbound.read_body(self.settings.body_buffer_bytes, self._bodies)
         if body is None:
             x.body, x.body_length, x.repeatable = inbound.pieces(), inbound.length, False
@@ -155,17 +161,9 @@ class Proxy:
             x.body, x.body_length = body, len(body)
         x.request_bytes = x.body_length or 0
         if x.captured is not None:
-            self._capture_request(x, x.captured, body)
+            x.capture_request(x.captured, body)
         x.ready_at = self._monotonic()
         return body
-
-    @staticmethod
-    def _capture_request(x: OpenExchange, captured: Captured, body: bytes | bytearray | None) -> None:
-        """Keep the request's body, or what of its pieces will be sent."""
-        if body is not None:
-            captured.request.add(body)
-        elif not isinstance(x.body, bytes | bytearray):
-            x.body = captured.request.listen(x.body)
 
     # The loop.
 

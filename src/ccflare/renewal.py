@@ -55,6 +55,8 @@ class Parts:
     clock: Clock
     rng: random.Random
     desk: Desk
+    may_fetch: Callable[[], bool] = lambda: True
+    """Says whether it is this process that fetches, of several that serve as one."""
 
 
 def remembered(kept: tuple[bytes, int] | None) -> PriceTable:
@@ -101,7 +103,7 @@ class _Renewal:
         if self._settings().pricing_offline or not self._due() or self._parts.clock.monotonic() < self._retry_at:
             return
         await self.look()
-        if self._due():
+        if self._due() and self._parts.may_fetch():
             await self._try()
 
     async def look(self) -> None:

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from ccflare.api.configuration import Configuration
 from ccflare.api.door import Access, admit
-from ccflare.api.health import Health
+from ccflare.api.health import Health, told
 from ccflare.api.json import JsonResponse, encode
 from ccflare.api.openapi import document
 from ccflare.api.parts import Parts, SignIn
@@ -26,6 +26,8 @@ __all__ = [
 def asgi(parts: Parts) -> Starlette:
     """Return the ASGI application. Reads have no side effects."""
     described = encode(document(ROUTES))
+    parts.colleagues.answer("running", parts.running.answer)
+    parts.colleagues.answer("health", lambda _question: told(parts.read_health()))
 
     async def describe(_request: Request) -> Response:
         return JsonResponse(described)

@@ -19,6 +19,8 @@ class Configuration:
     environ: Mapping[str, str]
     take_over: Callable[[Loaded], None]
     """Puts settings in force as far as that is possible without a restart."""
+    on_written: Callable[[], None] = lambda: None
+    """Called when the file was written here."""
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def read(self) -> Loaded:
@@ -31,4 +33,5 @@ class Configuration:
             path = (await self.read()).path
             loaded = await asyncio.to_thread(edit, path, changes, self.flags, self.environ)
             self.take_over(loaded)
+            self.on_written()
             return loaded

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ccflare import __version__
-from ccflare.journal import TroubleKind, WriterState
+from ccflare.journal import TroubleKind, WriterState, together
 from ccflare.records import State
 
 Status = Literal["ok", "no_accounts", "rate_limited", "unavailable"]
@@ -24,6 +24,37 @@ class Health(msgspec.Struct, frozen=True):
     in_flight: int
     """Exchanges running now."""
     writer: WriterState
+    workers: int = 1
+    """Processes that this is about, and how many there are to be."""
+    workers_expected: int = 1
+
+
+class OfWorker(msgspec.Struct, frozen=True):
+    """What is each worker's own of it."""
+
+    in_flight: int
+    writer: WriterState
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_of_worker = msgspec.msgpack.Decoder(OfWorker).decode
+
+
+def told(now: Health) -> bytes:
+    """Return what a worker tells another one that is asked for the whole server's health."""
+    return _encode(OfWorker(now.in_flight, now.writer))
+
+
+def whole(now: Health, others: Sequence[bytes], expected: int) -> Health:
+    """Return the health of the whole server, as far as its workers have told."""
+    all_told = [OfWorker(now.in_flight, now.writer), *map(_of_worker, others)]
+    return msgspec.structs.replace(
+        now,
+        in_flight=sum(each.in_flight for each in all_told),
+        writer=together([each.writer for each in all_told]),
+        workers=len(all_told),
+        workers_expected=expected,
+    )
 
 
 class AccountCounts(msgspec.Struct, frozen=True):
@@ -47,6 +78,13 @@ class WriterView(msgspec.Struct, frozen=True):
     payloads_dropped: Annotated[int, Meta(description="Payloads that were not kept since the start.")]
 
 
+class WorkersView(msgspec.Struct, frozen=True):
+    """The processes that serve."""
+
+    total: Annotated[int, Meta(description="How many there are to be.")]
+    answering: Annotated[int, Meta(description="Of how many these numbers are: others did not answer in time.")]
+
+
 class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     """Whether requests can be served."""
 
@@ -57,6 +95,7 @@ class HealthView(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str
     in_flight: Annotated[int, Meta(description="Requests being served at this moment.")]
     writer: WriterView
+    workers: WorkersView
 
 
 def status(states: Sequence[State]) -> Status:
@@ -86,6 +125,7 @@ def health(now: Health) -> HealthView:
         strategy=now.strategy,
         in_flight=now.in_flight,
         writer=_writer(now.writer),
+        workers=WorkersView(now.workers_expected, now.workers),
     )
 
 

@@ -11,6 +11,7 @@ from ccflare.api.health import Health
 from ccflare.api.running_view import RunningNow
 from ccflare.api.shared import Shared
 from ccflare.api.streams import Streams
+from ccflare.bus import Alone, Colleagues
 from ccflare.client_keys import ClientKeys
 from ccflare.clock import Clock
 from ccflare.desk import Desk
@@ -53,6 +54,7 @@ class Parts:
     load: Callable[[Sequence[Account], Mapping[str, Credentials]], None]
     """Has routing take over the accounts as the store has them."""
     read_health: Callable[[], Health]
+    """Returns the health of this process."""
     configuration: Configuration
     read_reach: Callable[[], Reach]
     """Returns how far beyond the public internet upstream addresses may lie."""
@@ -67,6 +69,8 @@ class Parts:
     sign_in: SignIn
     client_keys: ClientKeys
     slowdown: Slowdown
+    colleagues: Colleagues = field(default_factory=Alone)
+    """The other workers of this server; `bus.everybody` asks all."""
     streams: Streams = field(default_factory=Streams)
     questions: Shared = field(default_factory=Shared)
     """Slow questions that are being answered."""

@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from ccflare.api.parts import Parts
-from ccflare.api.running_view import TOLD, RunningRequests
+from ccflare.api.running_view import TOLD, RunningRequests, whole
+from ccflare.api.running_view import asked as question
 
 
 class RunningQuestion(msgspec.Struct, frozen=True):
@@ -21,4 +22,5 @@ async def list_running(parts: Parts, asked: RunningQuestion) -> RunningRequests:
 
     One that has ended is found in the history, as a rule within a tenth of a second.
     """
-    return parts.running.look(asked.limit, asked.id)
+    others = await parts.colleagues.gather("running", question(asked.limit, asked.id))
+    return whole(parts.running.look(asked.limit, asked.id), others, asked.limit)

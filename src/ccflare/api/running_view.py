@@ -7,7 +7,7 @@ exchanges a second cost what one does.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Annotated
 
@@ -67,6 +67,11 @@ class RunningRequests(msgspec.Struct, frozen=True):
     requests: list[RunningView]
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_running = msgspec.msgpack.Decoder(RunningRequests).decode
+_question = msgspec.msgpack.Decoder(tuple[int, str | None]).decode
+
+
 class RunningNow:
     """The exchanges that run, for who asks and for who listens."""
 
@@ -77,9 +82,10 @@ class RunningNow:
         self._looked_at = self._told_at = -math.inf
         self._seen: object = None
         self._state = State(0, b"")
+        self._elsewhere: dict[int, RunningRequests] = {}
 
     def look(self, limit: int = TOLD, only: str | None = None) -> RunningRequests:
-        """Show the newest ones, or one of them."""
+        """Show the newest ones of this worker, or one of them."""
         every = self._exchanges
         ids = islice(reversed(every), limit) if only is None else [only] if only in every else []
         now, names = self._clock.monotonic(), self.names.now()
@@ -91,13 +97,52 @@ class RunningNow:
         if now < self._looked_at + LOOK_EVERY_S:
             return self._state
         self._looked_at = now
-        found = self.look()
+        found = together([self.look(), *self._elsewhere.values()], TOLD)
         seen = found.total, [_essence(view) for view in found.requests]
         due = found.total and now >= self._told_at + TELL_EVERY_S
         if seen != self._seen or due:
             self._seen, self._told_at = seen, now
             self._state = State(self._state.number + 1, b"event: running\ndata: %b\n\n" % encode(found))
         return self._state
+
+    # Other workers.
+
+    def tell(self) -> bytes:
+        """Return what runs here, for listeners of other workers."""
+        return _encode(self.look())
+
+    def hear(self, told: bytes, worker: int) -> None:
+        """Take over what runs at another worker, for the listeners here."""
+        self._elsewhere[worker] = _running(told)
+
+    def gone(self, worker: int | None = None) -> None:
+        """Forget what ran at a worker that has ended; None: at all others, because nobody listens here any more."""
+        if worker is None:
+            self._elsewhere.clear()
+        else:
+            self._elsewhere.pop(worker, None)
+
+    def answer(self, question: bytes) -> bytes:
+        """Answer another worker, which asks what `asked` returned."""
+        return _encode(self.look(*_question(question)))
+
+
+def asked(limit: int, only: str | None) -> bytes:
+    """Return the question for other workers; see `RunningNow.look`."""
+    return _encode((limit, only))
+
+
+def whole(own: RunningRequests, others: Sequence[bytes], limit: int) -> RunningRequests:
+    """Return what runs at all workers, as they have told it."""
+    return together([own, *map(_running, others)], limit)
+
+
+def together(parts: Sequence[RunningRequests], limit: int) -> RunningRequests:
+    """Return the newest of all."""
+    if len(parts) == 1:
+        return parts[0]
+    every = sorted((view for part in parts for view in part.requests), key=lambda view: view.id, reverse=True)
+    return RunningRequests(sum(part.total for part in parts), every[:limit])
 
 
 def _essence(view: RunningView) -> tuple[object, ...]:

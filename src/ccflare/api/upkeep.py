@@ -1,6 +1,6 @@
 """Whether the server is well, and what is done to keep it so."""
 
-from ccflare.api.health import HealthView, health
+from ccflare.api.health import HealthView, health, whole
 from ccflare.api.parts import Parts
 from ccflare.api.reading import NoWords
 from ccflare.journal import Removed
@@ -8,7 +8,8 @@ from ccflare.journal import Removed
 
 async def show_health(parts: Parts) -> HealthView:
     """Say whether requests can be served."""
-    return health(parts.read_health())
+    now, colleagues = parts.read_health(), parts.colleagues
+    return health(whole(now, await colleagues.gather("health"), colleagues.workers))
 
 
 async def clean_up(parts: Parts, body: NoWords) -> Removed:

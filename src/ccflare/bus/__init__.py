@@ -27,9 +27,11 @@ class Colleagues(Protocol):
     """The other workers of this server, as one of them sees them."""
 
     number: int
-    """This worker's own number: rises with every worker that is started."""
+    """This worker's own number: rises with every worker that is started. 0: there never is another one."""
     workers: int
     """How many workers there are to be."""
+    started_at: float | None
+    """The monotonic second of the whole server's start; None: this process's own."""
     leads: bool
     """Whether this worker is the one that does what only one has to do: fetch prices, delete what is too old."""
 
@@ -83,6 +85,7 @@ class Alone:
 
     number = 0
     workers = 1
+    started_at: float | None = None
     leads = True
 
     def publish(self, topic: str, body: bytes) -> None:

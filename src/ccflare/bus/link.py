@@ -66,6 +66,7 @@ class Link(asyncio.Protocol):
     def __init__(self, begin: Begin, rest: bytes, on_order: Callable[[ToWorker | None], None]) -> None:
         self.number = begin.number
         self.workers = begin.workers
+        self.started_at: float | None = begin.started_at
         self.leads = False
         self.dropped = 0
         """News that there was no room for."""

@@ -20,7 +20,18 @@ from ccflare.journal.writer import Pace, Writer
 from ccflare.records import Account, Binding, Owned
 from ccflare.store import Batch, Store
 
-__all__ = ["Journal", "OnAccounts", "OnKeys", "OnWritten", "Pace", "Removed", "Retention", "TroubleKind", "WriterState"]
+__all__ = [
+    "Journal",
+    "OnAccounts",
+    "OnKeys",
+    "OnWritten",
+    "Pace",
+    "Removed",
+    "Retention",
+    "TroubleKind",
+    "WriterState",
+    "together",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +87,14 @@ class Journal:
         self.put = self._inbox.put
         """Keep a finished exchange, and what was captured of it. Never waits."""
         self._rules = Retention()
+        self.leads: Callable[[], bool] = lambda: True
+        """Says whether this journal does what one is enough for, deleting what is too old; set it before the start."""
 
     def start(self) -> None:
         """Start the writer. The running event loop is the one that is told about accounts."""
         loop = asyncio.get_running_loop()
         store = WatchedStore(self._open_store, loop, self._on_accounts, self._on_written, self._on_keys)
-        self._writer = Writer(self._inbox, store, self._pace, lambda: self._rules)
+        self._writer = Writer(self._inbox, store, self._pace, lambda: self._rules, self.leads)
         self._writer.start()
 
     @property
@@ -109,6 +122,11 @@ class Journal:
             self._inbox.put_changes(
                 Batch(accounts=accounts, bindings=bindings, owners=owners, windows=windows, keys_used=keys_used)
             )
+
+    def look(self) -> None:
+        """Have the writer look now whether others have changed the store: somebody says so."""
+        if self._writer is not None:
+            self._writer.look_at_store()
 
     async def clean_up(self, within_s: float = 30.0) -> Removed:
         """Have the writer delete now what retention does not keep; return what was removed by that.
@@ -149,6 +167,24 @@ class Journal:
             payloads_written=writer.payloads.written if writer else 0,
             payloads_dropped=inbox.payloads_dropped + (writer.payloads.refused if writer else 0),
         )
+
+
+def together(states: Sequence[WriterState]) -> WriterState:
+    """Return how several writers are doing: their sums, and the trouble of the one that has failed for longest."""
+    worst = max(states, key=lambda state: state.failing_s)
+    return WriterState(
+        waiting=sum(state.waiting for state in states),
+        waiting_bytes=sum(state.waiting_bytes for state in states),
+        written=sum(state.written for state in states),
+        lost=sum(state.lost for state in states),
+        failing_s=worst.failing_s,
+        error=worst.error,
+        trouble=worst.trouble,
+        payloads_waiting=sum(state.payloads_waiting for state in states),
+        payload_bytes_waiting=sum(state.payload_bytes_waiting for state in states),
+        payloads_written=sum(state.payloads_written for state in states),
+        payloads_dropped=sum(state.payloads_dropped for state in states),
+    )
 
 
 def _forget(done: "asyncio.Future[None]") -> None:

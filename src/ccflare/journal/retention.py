@@ -1,6 +1,7 @@
 """What has become too old or too much is deleted, all the time and in steps that hold nobody up."""
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -109,12 +110,16 @@ _KINDS: dict[str, Step] = {
 class Sweep:
     """Goes round the kinds, one step at a time. Belongs to the writer's thread, but for `ask` and `removed`."""
 
-    def __init__(self, store: WatchedStore, rules: Callable[[], Retention], every_s: float) -> None:
+    def __init__(
+        self, store: WatchedStore, rules: Callable[[], Retention], every_s: float, leads: Callable[[], bool]
+    ) -> None:
         self.removed = Removed()
         """Everything so far."""
         self._store = store
         self._rules = rules
         self._every_s = every_s
+        self._leads = leads
+        """Says whether it is this process that looks by itself, of several that serve as one."""
         self._due_at = 0.0
         self._trouble = Trouble()
         self._kinds = list(_KINDS)
@@ -140,7 +145,11 @@ class Sweep:
         """The monotonic second of the next step."""
         if self._trouble:
             return self._trouble.retry_at
-        return 0.0 if self._asked or self._answering or self._hurried else self._due_at
+        if self._asked or self._answering:
+            return 0.0
+        if not self._leads():
+            return math.inf
+        return 0.0 if self._hurried else self._due_at
 
     def step(self) -> None:
         """Remove a few of one kind. A failing store puts it off."""

@@ -9,7 +9,9 @@ says of accounts counts.
 import logging
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 from ccflare.errors import KeyMismatch
 from ccflare.records import Account, Admission, Credentials, Exchange
@@ -20,6 +22,14 @@ OnWritten: TypeAlias = Callable[[Sequence[Exchange]], None]
 OnKeys: TypeAlias = Callable[[Admission], None]
 
 log = logging.getLogger("ccflare.async-db-writer")
+
+_COUNTED: dict[str, Any] = {
+    "last_used_ms": None,
+    "request_count": 0,
+    "total_requests": 0,
+    "session_started_ms": None,
+    "session_request_count": 0,
+}
 
 
 class WatchedStore:
@@ -68,7 +78,7 @@ class WatchedStore:
         self._stale = False
         if self._lost and not found[0]:
             log.error("The database has no accounts any more; those in memory are used until one is added")
-        elif found != self._told:
+        elif self._told is None or _routed(found[0]) != _routed(self._told[0]) or found[1] != self._told[1]:
             if self._lost:
                 self._report_dropped(found[0])
             self._told = found
@@ -125,3 +135,8 @@ class WatchedStore:
         except RuntimeError:
             # The loop has ended before the writer: there is nobody left to tell.
             log.debug("The writer has news after the server stopped")
+
+
+def _routed(accounts: Sequence[Account]) -> list[Account]:
+    """Return accounts without what changes with every exchange of another process, and routing does not go by."""
+    return [msgspec.structs.replace(account, **_COUNTED) for account in accounts]

@@ -53,10 +53,17 @@ class Pace:
 class Writer:
     """Runs in a thread of its own from `start` to `stop`."""
 
-    def __init__(self, inbox: Inbox, store: WatchedStore, pace: Pace, rules: Callable[[], Retention]) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        store: WatchedStore,
+        pace: Pace,
+        rules: Callable[[], Retention],
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.trouble = Trouble()
         self.payloads = PayloadWriter(inbox, store)
-        self.sweep = Sweep(store, rules, pace.sweep_s)
+        self.sweep = Sweep(store, rules, pace.sweep_s, leads)
         self.written = 0
         self.refused = 0
         """Exchanges that no store could take."""
@@ -68,6 +75,7 @@ class Writer:
         self._flushed = False
         self._write_at: float | None = None
         self._watch_at = self._forget_at = 0.0
+        self._look_asked = False
         self._lost_reported = 0
         self._pending = Pending()
 
@@ -87,6 +95,11 @@ class Writer:
         done = self.sweep.ask()
         self._inbox.wake()
         return done
+
+    def look_at_store(self) -> None:
+        """Look now whether others have changed the store; any thread may ask for it."""
+        self._look_asked = True
+        self._inbox.wake()
 
     def look_again(self) -> None:
         """Have retention look soon: its rules are others now."""
@@ -120,7 +133,7 @@ class Writer:
             self._watch_at = now  # so that something is tried
         self._report_lost()
         try:
-            if now >= self._watch_at and self._waiting():
+            if (now >= self._watch_at or self._look_asked) and self._waiting():
                 self._write_all()  # before others' changes are read: they must not hide what was learnt here
             self._watch(now)
             if self._due(now):
@@ -160,8 +173,9 @@ class Writer:
 
     def _watch(self, now: float) -> None:
         """See to what others do, and in between forget sessions that ended long ago."""
-        if now < self._watch_at:
+        if now < self._watch_at and not self._look_asked:
             return
+        self._look_asked = False
         self._watch_at = now + self._pace.watch_s
         self._store.look()
         if now >= self._forget_at:

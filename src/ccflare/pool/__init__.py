@@ -14,14 +14,15 @@ Exchanges of a session that has no account yet go where its exchanges in flight 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
-from typing import Any, Final, NamedTuple, assert_never
-
-import msgspec
+from typing import Any, assert_never
 
 from ccflare.choice import ALONGSIDE, NOBODYS, OWNER, SESSION, Choice, by_rank
 from ccflare.forecast import AccountWindows
 from ccflare.limits import CoolAccount, Effect, LimitAccount, Reading, RefuseCredential, SetAside, read_limits
+from ccflare.pool.asking import ANYTHING, NO_CHANGES, Ask, Blocked, Changes
 from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Aside, Member, Standing, iso
+from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told, TriedAgain
+from ccflare.pool.others import Others
 from ccflare.pool.owners import Owners
 from ccflare.pool.sessions import Session, Sessions
 from ccflare.records import Account, Binding, Owned
@@ -29,49 +30,6 @@ from ccflare.strategy import first, order, rank
 from ccflare.wire import Headers
 
 __all__ = ["Aside", "Ask", "Blocked", "Changes", "Pool", "Standing"]
-
-
-class Ask(NamedTuple):
-    """What a request needs: the key of its session and its model, as far as they are known."""
-
-    session: str | None = None
-    model: str | None = None
-    owner: str | None = None
-    """The account that owns what the request names: while it is here, no other one may serve it."""
-
-
-ANYTHING: Final = Ask()
-
-
-class Blocked(msgspec.Struct, frozen=True):
-    """Why there is no candidate."""
-
-    total: int
-    """Accounts there are for it: one when the request names what an account owns."""
-    limited: int
-    """Accounts that come back by themselves."""
-    recovery_ms: int | None
-    """When the first can serve the model; now, when one is usable. None: none comes back by itself."""
-    unified: bool
-    """Whether upstream gave those accounts unified rate-limit headers."""
-    owner: Account | None = None
-    """The one account that may serve it, because it owns what the request names."""
-
-    @property
-    def only_rate_limited(self) -> bool:
-        """Whether waiting helps: at least one account comes back by itself, whatever ails the others."""
-        return self.recovery_ms is not None
-
-
-class Changes(msgspec.Struct, frozen=True):
-    """What is to be kept: accounts with their run-time fields as they are now, bindings and owners learnt or used."""
-
-    accounts: tuple[Account, ...] = ()
-    bindings: tuple[Binding, ...] = ()
-    owners: tuple[Owned, ...] = ()
-
-
-NO_CHANGES: Final = Changes()
 
 
 class _Lead:
@@ -103,6 +61,23 @@ class Pool:
         self._taken: list[Member] = []
         self._told: dict[str, Member] = {}  # upstream has told something about their windows
         self._heard: dict[str, tuple[Headers, int]] = {}
+        self.tell: Callable[[News], None] | None = None
+        """Called at once with what is learnt here; None: there are no other workers."""
+        self.others = Others(self.member, self._sessions, self.owners, self._leads, self._noted)
+        """Where what they have learnt comes in."""
+
+    def member(self, account_id: str) -> Member | None:
+        """Return an account that is here."""
+        return self._members.get(account_id)
+
+    def load_here(self, *, everything: bool = False) -> Load | None:
+        """Return what this worker serves, as far as others do not know it yet; None: there is nothing new."""
+        return self.others.load(self._members, everything=everything)
+
+    def share(self, tell: Callable[[News], None]) -> None:
+        """Have other workers told of what is learnt here from now on."""
+        self.tell = tell
+        self.owners.tell = lambda owned: tell(Owns(owned))
 
     @property
     def session_ms(self) -> int:
@@ -127,14 +102,16 @@ class Pool:
             if member is None:
                 member = Member(account, self._gone.pop(account.id, 0), now_ms)
             else:
+                if account.id not in self._changed and member not in self._taken:
+                    member.settle(now_ms)
                 member.reload(account)
             members[account.id] = member
         for account_id, member in self._members.items():
             if account_id not in members:
                 self._changed.pop(account_id, None)
                 self._told.pop(account_id, None)
-                if member.in_flight:
-                    self._gone[account_id] = member.in_flight
+                if member.in_flight > member.elsewhere:
+                    self._gone[account_id] = member.in_flight - member.elsewhere
         if gone := self._members.keys() - members.keys():
             self.owners.forget_accounts(gone)
         self._members = members
@@ -157,8 +134,10 @@ class Pool:
         due = [member for member in self._told.values() if member.windows_due(now_ms)]
         for member in due:
             del self._told[member.id]
-        taken = (member.take_windows(now_ms) for member in due)
-        return tuple(windows for windows in taken if windows is not None)
+        taken = [windows for member in due if (windows := member.take_windows(now_ms)) is not None]
+        for windows in taken:
+            self._tell(Told(windows))
+        return tuple(taken)
 
     def restore_owners(self, kept: Iterable[Owned]) -> None:
         """Take over what is known to belong to accounts that were loaded before."""
@@ -220,6 +199,10 @@ class Pool:
         for member, behind in zip_longest(ordered, ordered[1:]):
             yield member.account, _ranked(member, behind, key, choice)
 
+    def is_open(self, ask: Ask, now_ms: int) -> bool:
+        """Say whether nobody is to serve a session yet: no usable account has it, and none of it is in flight here."""
+        return ask.session is not None and ask.owner is None and self._preferred(ask, now_ms)[0] is None
+
     def blocked(self, ask: Ask, now_ms: int) -> Blocked:
         """Say why there is no candidate, and when there will be one."""
         owner = None if ask.owner is None else self._members.get(ask.owner)
@@ -243,6 +226,9 @@ class Pool:
             member.in_flight += 1
         if ask.session is not None:
             lead = self._leads.get(ask.session)
+            before = ask.lead if lead is None else lead.account_id
+            if before not in {None, account_id}:
+                self._tell(Leads(ask.session, account_id))
             if lead is None:
                 lead = self._leads[ask.session] = _Lead(account_id)
             lead.account_id = account_id
@@ -280,7 +266,10 @@ class Pool:
         member.idle_rank = min(member.idle_rank, -now_ms)
         member.streak = 0
         self._changed[account_id] = member
-        return member.recover(now_ms)
+        refused, line = member.account.auth_failed_reason, member.recover(now_ms)
+        if refused is not None and line is not None:
+            self._tell(Refused(account_id, None))
+        return line
 
     def hear(self, account_id: str, headers: Headers, now_ms: int) -> None:
         """Keep the headers of a routine answer until `read_heard`: only an account's last ones matter.
@@ -303,9 +292,7 @@ class Pool:
             return None
         member.note(reading, now_ms)
         self._told[account_id] = member
-        self._stale_at_ms = min(self._stale_at_ms, member.stale_at_ms)
-        if member.family_buckets:
-            self._low_families |= member.family_buckets.keys()
+        self._noted(member)
         account = member.account
         status, reset_ms, remaining = _summary(reading)
         before = account.rate_limit_status
@@ -325,9 +312,8 @@ class Pool:
         """Forget what an account is not asked for at the moment: a person wants it to be tried again."""
         member = self._members.get(account_id)
         if member is not None:
-            member.models.clear()
-            member.families.clear()
-            member.streak = 0
+            member.try_again()
+            self._tell(TriedAgain(account_id))
 
     def apply(self, account_id: str, effect: Effect, ask: Ask, now_ms: int) -> str | None:
         """Carry out what a verdict means for an account. Returns a line for the log when it is news."""
@@ -340,8 +326,7 @@ class Pool:
             case SetAside():
                 if effect.model is None:
                     return self._limit(member, effect, LONGEST_ASIDE_MS, now_ms)
-                aside = Aside(effect.model, effect.family, effect.until_ms or 0, effect.reason)
-                return member.set_aside(aside, now_ms)
+                return self._set_aside(member, effect, effect.model, now_ms)
             case RefuseCredential():
                 return self._refuse(member, effect.reason)
             case _:
@@ -352,6 +337,24 @@ class Pool:
         return [member.standing(self._sessions.count(member.id), now_ms) for member in self._members.values()]
 
     # Accounts.
+
+    def _tell(self, news: News) -> None:
+        if self.tell is not None:
+            self.tell(news)
+
+    def _noted(self, member: Member) -> None:
+        """Take note of a member's new windows."""
+        self._stale_at_ms = min(self._stale_at_ms, member.stale_at_ms)
+        if member.family_buckets:
+            self._low_families |= member.family_buckets.keys()
+
+    def _set_aside(self, member: Member, effect: SetAside, model: str, now_ms: int) -> str | None:
+        before_ms = member.aside_until(model, family=effect.family)
+        line = member.set_aside(Aside(model, effect.family, effect.until_ms or 0, effect.reason), now_ms)
+        until_ms = member.aside_until(model, family=effect.family)
+        if until_ms != before_ms:
+            self._tell(PutAside(member.id, Aside(model, effect.family, until_ms, effect.reason)))
+        return line
 
     def _limit(
         self, member: Member, effect: LimitAccount | CoolAccount | SetAside, longest_ms: int, now_ms: int
@@ -364,6 +367,7 @@ class Pool:
         if told is None:
             return None
         self._changed[member.id] = member
+        self._tell(Limited(member.id, member.account.limited_until_ms or 0, member.account.limited_reason))
         until = iso(member.account.limited_until_ms)
         return f"Account {member.account.name} is rate limited until {until}: {effect.reason}" if told else None
 
@@ -372,6 +376,7 @@ class Pool:
             return None
         member.learn(auth_failed_reason=reason)
         self._changed[member.id] = member
+        self._tell(Refused(member.id, reason))
         return f"Account {member.account.name} is not used any more (auth_failed): {reason}"
 
     def _refresh(self, now_ms: int) -> None:
@@ -419,6 +424,8 @@ class Pool:
                 return stand_in, choice
         lead = self._leads.get(ask.session)
         following = None if lead is None else self._usable(lead.account_id, ask.model, now_ms)
+        if following is None and (led := self._usable(ask.lead, ask.model, now_ms)) is not None:
+            return led, ask.led_by
         return following, ALONGSIDE if session is None and following is not None else choice
 
     def _usable(self, account_id: str | None, model: str | None, now_ms: int) -> Member | None:
@@ -427,16 +434,17 @@ class Pool:
 
     def _bind(self, key: str, model: str | None, account_id: str, now_ms: int) -> None:
         session = self._sessions.live(key, now_ms)
-        if session is None:
-            self._sessions.bind(key, account_id, now_ms)
-        elif session.account_id == account_id:
-            session.stand_in = None
-            self._sessions.use(key, session, now_ms)
-        elif self._comes_back(session, model, now_ms):
-            session.stand_in = account_id
-            self._sessions.use(key, session, now_ms)
-        else:
-            self._sessions.bind(key, account_id, now_ms)
+        stand_in = None
+        if session is not None and session.account_id != account_id and self._comes_back(session, model, now_ms):
+            stand_in = account_id
+        elif session is None or session.account_id != account_id:
+            session = self._sessions.bind(key, account_id, now_ms)
+            self._tell(Bound(session.binding(key), None))
+            return
+        before, session.stand_in = session.stand_in, stand_in
+        self._sessions.use(key, session, now_ms)
+        if before != stand_in:
+            self._tell(Bound(session.binding(key), stand_in))
 
     def _comes_back(self, session: Session, model: str | None, now_ms: int) -> bool:
         """Whether a session's own account is usable again while its cache and the session still live."""

@@ -26,6 +26,9 @@ SAME_RESET_MS: Final = 60_000
 KEEP_EVERY_MS: Final = 1_000
 """What answers say about an account's windows is handed to the store at most this often."""
 
+SETTLED_MS: Final = 1_000
+"""After so long what another worker has learnt is in the store, or never will be."""
+
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _LAST_YEAR_MS = 253_402_300_799_000
 _LEARNT: Final = (
@@ -74,8 +77,10 @@ class Member:
 
     __slots__ = (
         "account",
+        "adopted_at_ms",
         "base",
         "bucket",
+        "elsewhere",
         "families",
         "family_buckets",
         "id",
@@ -98,6 +103,10 @@ class Member:
         self.base = self.sent = account
         """The record as the store has it; as it was last taken to be stored."""
         self.in_flight = in_flight
+        """Of all workers, as far as this one knows."""
+        self.elsewhere = 0
+        """The part of it that other workers have."""
+        self.adopted_at_ms = 0
         self.streak = 0
         """Pauses of unknown length since the last success."""
         self.models: dict[str, _Pause] = {}
@@ -121,6 +130,22 @@ class Member:
     def learn(self, **fields: Any) -> None:
         """Change run-time fields of the record."""
         self._set(msgspec.structs.replace(self.account, **fields))
+
+    def adopt(self, now_ms: int, **fields: Any) -> None:
+        """Take over what another worker has learnt, and brings into the store: it counts here until it is there."""
+        self.learn(**fields)
+        self.adopted_at_ms = now_ms
+
+    def settle(self, now_ms: int) -> None:
+        """Leave what was adopted a while ago to the store."""
+        if self.adopted_at_ms and not 0 <= now_ms - self.adopted_at_ms < SETTLED_MS:
+            self.adopted_at_ms, self.base = 0, self.account
+
+    def try_again(self) -> None:
+        """Forget what is not asked for at the moment."""
+        self.models.clear()
+        self.families.clear()
+        self.streak = 0
 
     def record(self) -> Account:
         """Return the record with the instant of the last use, which is only written into it here."""
@@ -149,8 +174,8 @@ class Member:
         self.refresh(now_ms)
 
     def restore(self, kept: AccountWindows, now_ms: int) -> None:
-        """Take over what an earlier run was told, unless an answer has said something since."""
-        if not self.windows.said_at_ms:
+        """Take over what an earlier run, or another worker, was told, unless an answer has said something since."""
+        if kept.said_at_ms > self.windows.said_at_ms:
             self.windows = self.kept = kept
             self.reading = remembered(kept, now_ms)
             self.refresh(now_ms)
@@ -209,6 +234,11 @@ class Member:
             return None
         self.learn(limited_until_ms=until_ms, limited_reason=reason)
         return before_ms == now_ms or until_ms - before_ms >= SAME_RESET_MS
+
+    def aside_until(self, name: str, *, family: bool) -> int:
+        """Return until when a model or family is set aside; 0 when it is not."""
+        pause = (self.families if family else self.models).get(name)
+        return 0 if pause is None else pause.until_ms
 
     def set_aside(self, aside: Aside, now_ms: int) -> str | None:
         """Have one model or family wait; an `until_ms` of 0 means a pause of unknown length.

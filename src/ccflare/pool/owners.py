@@ -1,7 +1,7 @@
 """Which account an upstream object belongs to: a bounded table in the order of last use."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, KeysView
+from collections.abc import Callable, Collection, Iterable, KeysView
 from typing import Final
 
 import msgspec
@@ -20,6 +20,8 @@ class Owners:
         self._owned: OrderedDict[str, Owned] = OrderedDict()
         self._kinds: Counter[str] = Counter()
         self._changed: dict[str, Owned] = {}
+        self.tell: Callable[[Owned], None] = _nobody
+        """Called with what is learnt or forgotten here, for other workers."""
 
     def __len__(self) -> int:
         return len(self._owned)
@@ -44,7 +46,8 @@ class Owners:
         for object_id in object_ids:
             owned = self._owned.get(object_id)
             if owned is None:
-                self._keep(Owned(object_id, account_id, now_ms))
+                self._keep(found := Owned(object_id, account_id, now_ms))
+                self.tell(found)
             else:
                 self._use(owned, now_ms)
 
@@ -52,7 +55,8 @@ class Owners:
         """Forget an object that was deleted."""
         owned = self._drop(object_id)
         if owned is not None:
-            self._changed[object_id] = Owned(object_id, None, owned.used_at_ms)
+            self._changed[object_id] = gone = Owned(object_id, None, owned.used_at_ms)
+            self.tell(gone)
 
     def forget_accounts(self, account_ids: Collection[str]) -> None:
         """Forget what belonged to accounts that are gone; the store does so by itself."""
@@ -65,6 +69,13 @@ class Owners:
         for owned in sorted(kept, key=lambda owned: owned.used_at_ms):
             if owned.account_id is not None and owned.object_id not in self._owned:
                 self._put(owned)
+
+    def adopt(self, owned: Owned) -> None:
+        """Take over what another worker has learnt or forgotten. An object that has an owner stays with it."""
+        if owned.account_id is None:
+            self._drop(owned.object_id)
+        elif owned.object_id not in self._owned:
+            self._put(owned)
 
     def take_changes(self) -> tuple[Owned, ...]:
         """Return what was learnt, used or forgotten since the last call."""
@@ -98,6 +109,10 @@ class Owners:
             if not self._kinds[kind]:
                 del self._kinds[kind]
         return owned
+
+
+def _nobody(_owned: Owned) -> None:
+    """Be told in vain: this server is one process."""
 
 
 def _kind(object_id: str) -> str:

@@ -22,6 +22,10 @@ class Session:
         self.stand_in: str | None = None
         """Who served it last while its own account could not."""
 
+    def binding(self, key: str) -> Binding:
+        """Return it as it is kept."""
+        return Binding(key, self.account_id, self.bound_at_ms, self.used_at_ms)
+
 
 class Sessions:
     """The sessions that have an account. The one used longest ago is dropped when there are too many."""
@@ -57,10 +61,23 @@ class Sessions:
             if now_ms < self.ends_at(session):
                 self._put(binding.key, session)
 
-    def bind(self, key: str, account_id: str, now_ms: int) -> None:
+    def bind(self, key: str, account_id: str, now_ms: int) -> Session:
         """Give a session, new or not, its account."""
-        self._put(key, Session(account_id, now_ms, now_ms))
+        session = Session(account_id, now_ms, now_ms)
+        self._put(key, session)
         self._touched.add(key)
+        return session
+
+    def adopt(self, binding: Binding, stand_in: str | None, now_ms: int) -> None:
+        """Take over what another worker has bound; of two accounts the one that was bound last has the session."""
+        known = self.live(binding.key, now_ms)
+        said = binding.bound_at_ms, binding.account_id
+        if known is None or said > (known.bound_at_ms, known.account_id):
+            known = Session(binding.account_id, binding.bound_at_ms, binding.used_at_ms)
+            if now_ms < self.ends_at(known):
+                self._put(binding.key, known)
+        if said == (known.bound_at_ms, known.account_id):
+            known.stand_in = stand_in
 
     def use(self, key: str, session: Session, now_ms: int) -> None:
         """Note that a session is in use."""
@@ -76,7 +93,7 @@ class Sessions:
             return ()
         found = [(key, self._sessions[key]) for key in self._touched if key in self._sessions]
         self._touched.clear()
-        return tuple(Binding(key, s.account_id, s.bound_at_ms, s.used_at_ms) for key, s in found)
+        return tuple(session.binding(key) for key, session in found)
 
     def _put(self, key: str, session: Session) -> None:
         old = self._sessions.pop(key, None)

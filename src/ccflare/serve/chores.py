@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from ccflare import logs, renewal
 from ccflare.app import App
 from ccflare.clock import Clock
-from ccflare.feed import GAP
 from ccflare.pricing import PriceTable
 from ccflare.systemd import ServiceState
 
@@ -27,26 +26,20 @@ def save(app: App, clock: Clock) -> None:
 def follow_log(app: App, log_writer: logs.Log, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
     """Have people who follow the log see what is written; return what ends that."""
 
-    def tell(entries: Sequence[logs.LogEntry], missed: int) -> None:
-        if missed:
-            app.log_lines.publish(GAP, missed)
-        for entry in entries:
-            app.log_lines.publish("log", entry)
-
     def pass_on(entries: Sequence[logs.LogEntry], missed: int) -> None:
-        loop.call_soon_threadsafe(tell, entries, missed)
+        loop.call_soon_threadsafe(app.log_lines.tell, "log", entries, missed)
 
     return log_writer.follow(pass_on)
 
 
-def renew_prices(app: App, clock: Clock) -> Coroutine[None, None, None]:
+def renew_prices(app: App, clock: Clock, may_fetch: Callable[[], bool]) -> Coroutine[None, None, None]:
     """Have newer prices used when there are some."""
 
     def use(table: PriceTable) -> None:
         app.proxy.prices = table
 
     rng = random.Random()  # noqa: S311  # spreads what several servers do; nothing secret comes of it
-    parts = renewal.Parts(app.transport, clock, rng, app.desks.changes)
+    parts = renewal.Parts(app.transport, clock, rng, app.desks.changes, may_fetch)
     return renewal.renew_prices(parts, lambda: app.proxy.settings, use)
 
 

@@ -18,6 +18,7 @@ from ccflare.serve import chores
 from ccflare.serve.orders import Orders
 from ccflare.serve.stopping import stop
 from ccflare.settings import Loaded
+from ccflare.sharing import Sharing
 from ccflare.store import Store, open_store
 from ccflare.systemd import ServiceState
 from ccflare.vault import Keys
@@ -46,14 +47,18 @@ class Given:
     orders: Orders = field(default_factory=Orders)
     service: ServiceState = field(default_factory=lambda: ServiceState({}))
     colleagues: Colleagues = field(default_factory=Alone)
-    started_at: float | None = None
-    """The monotonic second of the whole server's start; None: now."""
 
 
 async def serve(given: Given) -> None:
     """Serve until it is told to stop, and come to the end."""
     settings, clock, loop = given.loaded.settings, SystemClock(), asyncio.get_running_loop()
-    app = build(settings, clock, lambda: open_store(settings.db_path, busy_timeout_s=1.0, keys=given.keys), given.flags)
+    app = build(
+        settings,
+        clock,
+        lambda: open_store(settings.db_path, busy_timeout_s=1.0, keys=given.keys),
+        given.flags,
+        given.colleagues,
+    )
     with contextlib.closing(open_store(settings.db_path, keys=given.keys)) as store:
         _remember(app, store, int(clock.now() * 1000))
     in_force = _in_force(app, given)
@@ -63,8 +68,11 @@ async def serve(given: Given) -> None:
     servers = [await loop.create_server(ingress.connection, sock=sock) for sock in given.sockets]
     gc.collect()
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
+    sharing = Sharing(app, given.colleagues, clock, given.orders.reread.set) if given.colleagues.number else None
     given.on_ready()
     running = [asyncio.create_task(chores.run(begin)) for begin in _chores(app, given, in_force, clock)]
+    if sharing is not None:
+        running.append(asyncio.create_task(chores.run(sharing.share_load)))
     await given.orders.stop.wait()
     given.on_ending()
     unfollow()
@@ -107,7 +115,7 @@ def _chores(
         lambda: upkeep.watch_settings(in_force, given.flags, clock),
         reread,
         lambda: upkeep.save_changes(lambda: chores.save(app, clock), clock),
-        lambda: chores.renew_prices(app, clock),
+        lambda: chores.renew_prices(app, clock, lambda: given.colleagues.leads),
         lambda: chores.show_life(given.service, clock),
         app.refresher.keep_fresh,
     )

@@ -82,7 +82,17 @@ async def _serve(begin: Begin, rest: bytes, sock: socket.socket, loaded: Loaded,
         link.tell(Ending())
 
     keys = Keys(loaded.settings.secret_key)
-    given = Given(loaded, begin.flags, sockets, log_writer, keys, ready, ending, orders)
+    given = Given(
+        loaded,
+        begin.flags,
+        sockets,
+        log_writer,
+        keys,
+        ready,
+        ending,
+        orders,
+        colleagues=link,
+    )
     await serve(given)
     log.info("Worker %d has stopped", begin.number)
     link.close()
