@@ -129,6 +129,7 @@ async def _change(parts: Parts, change: Callable[[Store], None]) -> None:
         return store.client_keys.admission()
 
     parts.client_keys.load(await parts.changes.ask(ask))
+    parts.colleagues.publish("look", b"")
 
 
 def _checked_name(name: str) -> str:
