@@ -213,10 +213,10 @@ def _payload(row: Exchange, number: int, rng: random.Random, *, conversations: b
         timestamp_ms=number * 10_000,
         session=f"{number // TURNS}" if conversations else row.id,
         target="/v1/messages",
-        request_headers=(("content-type", "application/json"), ("user-agent", "bench")),
+        request_head=b"content-type: application/json\nuser-agent: bench\n",
         request=Content(text, len(text)),
         status=200,
-        response_headers=(("content-type", "text/event-stream"),),
+        response_head=b"content-type: text/event-stream\n",
         response=Content(answer, len(answer)),
     )
 

@@ -7,14 +7,14 @@ Capturing keeps references to bytes that exist anyway, and never touches the exc
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from ccflare.records import CLIENT_KEY_PREFIX, Exchange, Secret
-from ccflare.wire import ByteBudget, Headers, header
+from ccflare.wire import ByteBudget, Headers
 
 log = logging.getLogger("ccflare.Proxy")
 
@@ -43,6 +43,12 @@ _CLIENT_KEY = re.compile(rb"ccf_[A-Za-z0-9_-]{43}")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
+_MASKED = MASK.encode()
+_END = (b"", b"")
+"""Behind the last field, so that its line ends as all others do."""
+_CODING = b"content-encoding: "
+_KEY_BEGIN = b"sk-ant-"
+_CLIENT_KEY_BEGIN = CLIENT_KEY_PREFIX.encode()
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -70,13 +76,23 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     session: str | None = None
     target: str
     """Path and query."""
-    request_headers: tuple[tuple[str, str], ...] = ()
-    """As the client sent them; bytes beyond ASCII are read as Latin-1."""
+    request_head: bytes = b""
+    """The client's fields as it sent them, without its request line: see `field_lines`."""
     request: Content = Content()
     status: int | None = None
     """What the client got; None when no answer was begun."""
-    response_headers: tuple[tuple[str, str], ...] = ()
+    response_head: bytes = b""
     response: Content = Content()
+
+    @property
+    def request_headers(self) -> tuple[tuple[str, str], ...]:
+        """The client's fields; bytes beyond ASCII are read as Latin-1."""
+        return _fields(self.request_head)
+
+    @property
+    def response_headers(self) -> tuple[tuple[str, str], ...]:
+        """The fields of the answer that the client got."""
+        return _fields(self.response_head)
 
     def __repr__(self) -> str:
         return f"Payload({self.id}, {self.request}, {self.status}, {self.response})"
@@ -191,23 +207,10 @@ class Captured:
         return f"Captured({self.id}, ***)"
 
 
-class _Name(NamedTuple):
-    text: str
-    credential: bool
-
-
-class _Names(dict[bytes, _Name]):
-    """What header names mean: the same few dozen come again and again."""
-
-    def __missing__(self, name: bytes) -> _Name:
-        text = name.decode("latin-1")
-        made = _Name(text, is_credential(text))
-        if len(self) < 1000 and len(name) <= 64:
-            self[name] = made
-        return made
-
-
-_names = _Names()
+_harmless: dict[bytes, bool] = {}
+"""Whether a header of this name is no credential: the same few dozen names come again and again."""
+_MOST_NAMES = 1000
+_LONGEST_NAME = 64
 
 
 def redacted(captured: Captured, decode: Decode) -> Payload:
@@ -216,18 +219,31 @@ def redacted(captured: Captured, decode: Decode) -> Payload:
 
     A coded body with one of them inside cannot be masked: nothing but its length is kept of it.
     """
-    secrets = sorted(_secrets(captured), key=len, reverse=True)
+    secrets = _Secrets(captured)
+    request_head = _head(captured.request_headers, secrets)
+    response_head = _head(captured.response_headers, secrets)
     return Payload(
         id=captured.id,
         timestamp_ms=captured.timestamp_ms,
         session=captured.session,
         target=redacted_target(captured.target.decode("latin-1")),
-        request_headers=tuple(_header(pair, secrets) for pair in captured.request_headers),
-        request=_masked_content(captured.request.content(), captured.request_headers, secrets, decode),
+        request_head=request_head,
+        request=_masked_content(captured.request.content(), request_head, secrets, decode),
         status=captured.status,
-        response_headers=tuple(_header(pair, secrets) for pair in captured.response_headers),
-        response=_masked_content(captured.response.content(), captured.response_headers, secrets, decode),
+        response_head=response_head,
+        response=_masked_content(captured.response.content(), response_head, secrets, decode),
     )
+
+
+def field_lines(headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return fields as a payload has them: `name: value` and a line feed for each, in Latin-1."""
+    lines = [f"{name}: {value}".replace("\n", " ") + "\n" for name, value in headers]
+    return "".join(lines).encode("latin-1", "replace")
+
+
+def _fields(head: bytes) -> tuple[tuple[str, str], ...]:
+    lines = (line.partition(": ") for line in head.decode("latin-1").split("\n")[:-1])
+    return tuple((name, value) for name, _, value in lines)
 
 
 def is_credential(name: str) -> bool:
@@ -245,7 +261,7 @@ def masked(text: str) -> str:
 def redacted_target(target: str) -> str:
     """Return a request target without credentials, those in the query's parameters included."""
     path, mark, query = target.partition("?")
-    return masked(path) + mark + _PARAMETER.sub(lambda found: _parameter(found.group()), query)
+    return masked(path) + mark + (_PARAMETER.sub(lambda found: _parameter(found.group()), query) if query else "")
 
 
 def _parameter(text: str) -> str:
@@ -257,43 +273,84 @@ def _parameter(text: str) -> str:
     return masked(text)
 
 
-def _header(pair: tuple[bytes, bytes], secrets: Iterable[bytes]) -> tuple[str, str]:
-    name, value = _names[pair[0]], pair[1]
-    if name.credential:
-        return name.text, MASK if value else ""
-    for secret in secrets:
-        if secret in value:
-            value = value.replace(secret, MASK.encode())
-    text = value.decode("latin-1")
-    return name.text, masked(text) if b"sk-ant-" in value or b"ccf_" in value or b"bearer" in value.lower() else text
+def _head(headers: Headers, secrets: "_Secrets") -> bytes:
+    """Return fields as lines without credentials.
+
+    They are looked at as a whole: nearly always there is nothing in them but in fields that are named like credentials.
+    """
+    try:
+        # A plain table: one that makes its entries by itself (`__missing__`) takes three times as long.
+        pairs = [pair if _harmless[pair[0]] else (pair[0], pair[1] and _MASKED) for pair in headers]
+    except KeyError:
+        pairs = [pair if _is_harmless(pair[0]) else (pair[0], pair[1] and _MASKED) for pair in headers]
+    pairs.append(_END)
+    lines = b"\n".join(map(b": ".join, pairs))[:-2]
+    if _KEY_BEGIN in lines or _CLIENT_KEY_BEGIN in lines or b"bearer" in lines.lower() or secrets.are_in(lines):
+        return b"".join([_masked_line(name, value, secrets) for name, value in pairs[:-1]])
+    return lines
 
 
-def _secrets(captured: Captured) -> set[bytes]:
-    """Return the credentials that this exchange was made with, as they may stand in a body."""
-    found = {secret.reveal().encode("ascii") for secret in captured.secrets}
-    for name, value in captured.request_headers:
-        if _names[name].credential:
+def _is_harmless(name: bytes) -> bool:
+    harmless = not is_credential(name.decode("latin-1"))
+    if len(_harmless) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+        _harmless[name] = harmless
+    return harmless
+
+
+def _masked_line(name: bytes, value: bytes, secrets: "_Secrets") -> bytes:
+    for secret in secrets.values:
+        value = value.replace(secret, _MASKED)
+    return b"%b: %b\n" % (name, masked(value.decode("latin-1")).encode("latin-1"))
+
+
+class _Secrets:
+    """The credentials that an exchange was made with, as they may stand in what was said."""
+
+    __slots__ = ("_keys_only", "values")
+
+    def __init__(self, captured: Captured) -> None:
+        headers = captured.request_headers
+        try:
+            credentials = [value for name, value in headers if not _harmless[name]]
+        except KeyError:
+            credentials = [value for name, value in headers if not _is_harmless(name)]
+        found = {secret.reveal().encode("ascii") for secret in captured.secrets}
+        for value in credentials:
             found.update(_WORD.findall(value))
-    return {secret for secret in found if len(secret) >= _SHORTEST_SECRET}
+        self.values = sorted([each for each in found if len(each) >= _SHORTEST_SECRET], key=len, reverse=True)
+        """The longest first."""
+        self._keys_only = all(each.startswith(_KEY_BEGIN) for each in self.values)
+
+    def are_in(self, text: bytes) -> bool:
+        """Say whether any of them is in a text; it is searched once where all are keys."""
+        if self._keys_only and _KEY_BEGIN not in text:
+            return False
+        return any(each in text for each in self.values)
 
 
-def _masked_content(content: Content, headers: Headers, secrets: Collection[bytes], decode: Decode) -> Content:
+def _masked_content(content: Content, head: bytes, secrets: _Secrets, decode: Decode) -> Content:
     """Overwrite secrets in a body, its length unchanged."""
-    data, coding = content.data, header(headers, b"content-encoding")
-    if coding is not None and data and secrets:
-        plain = decode(coding, data)
-        if any(secret in plain for secret in secrets):
-            return Content(b"", content.length)
-    for secret in secrets:
-        if secret in data:
+    data = content.data
+    coding = _coding(head) if data and secrets.values else None
+    if coding is not None and secrets.are_in(decode(coding, data)):
+        return Content(b"", content.length)
+    if secrets.are_in(data):
+        for secret in secrets.values:
             data = data.replace(secret, b"*" * len(secret))
-        if content.truncated:
+    if content.truncated:
+        for secret in secrets.values:
             with contextlib.suppress(StopIteration):
                 rest = next(_beginnings_at_the_end(data, secret))
                 data = data[:-rest] + b"*" * rest
-    if CLIENT_KEY_PREFIX.encode() in data:
+    if _CLIENT_KEY_BEGIN in data:
         data = _CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)
     return content if data is content.data else Content(data, content.length)
+
+
+def _coding(head: bytes) -> bytes | None:
+    """Return the value of the first `Content-Encoding` among field lines."""
+    at = (b"\n" + head.lower()).find(b"\n" + _CODING)
+    return None if at < 0 else head[at + len(_CODING) : head.index(b"\n", at)]
 
 
 def _beginnings_at_the_end(data: bytes, secret: bytes) -> Iterator[int]:

@@ -1,11 +1,13 @@
 """Payloads in the store: byte for byte, small, bound to their exchanges, forgotten by age and by size."""
 
+import hashlib
 import random
 import sqlite3
 import string
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ccflare.payload import Content, Payload
 from ccflare.records import Exchange
 from ccflare.store import Batch, Store, open_store
 from ccflare.store.packing import GROUP_MS, LONGEST_CHAIN, Packer, unpack
+from ccflare.store.phrases import PHRASES
 
 PLENTY = 1 << 40
 
@@ -30,7 +33,7 @@ def payload(number: int, **fields: Any) -> Payload:
         timestamp_ms=10_000 + number,
         session="s",
         target="/v1/messages",
-        request_headers=(("content-type", "application/json"), ("x-number", str(number))),
+        request_head=b"content-type: application/json\nx-number: %d\n" % number,
         request=content(b'{"messages":[' + b'"again and again",' * 50 + b"%d]}" % number),
         status=200,
         response=content(b"answer %d" % number),
@@ -128,6 +131,19 @@ def test_a_conversation_takes_little_room(store: Store) -> None:
     assert kept(store, *made) == [each.id for each in made]
 
 
+def test_a_turn_takes_little_more_than_what_is_new_in_it() -> None:
+    """Wherever a client changes something else meanwhile: a counter in front, a breakpoint that moves on."""
+    packer, said = Packer(), [f'{{"text":"{random.Random(n).randbytes(1500).hex()}"MARK}}' for n in range(12)]
+    sizes = []
+    for turn in range(1, 13):
+        head = f'{{"system":"counted {turn * 7919}, {random.Random(99).randbytes(10_000).hex()}","messages":['
+        messages = [text.replace("MARK", ',"mark":1' if n >= turn - 2 else "") for n, text in enumerate(said[:turn])]
+        body = (head + ",".join(messages) + "]}").encode()
+        sizes.append(len(packer.pack(payload(turn, request=content(body))).frame))
+    assert sizes[0] > 10_000
+    assert max(sizes[1:]) < 2_500  # of 3,000 digits, which are 1,500 bytes
+
+
 def test_conversations_side_by_side_in_one_session_are_told_apart() -> None:
     """An agent's bodies between the main ones are each compressed against their own kind."""
     packer = Packer()
@@ -145,6 +161,13 @@ def test_a_conversation_that_rests_is_taken_up_again() -> None:
     assert packed[-1].base == packed[0].id
 
 
+def test_what_is_not_alike_depends_on_nothing() -> None:
+    """A body that has nothing in common with those before it can be read by itself."""
+    packer, noise = Packer(), random.Random(1)
+    packed = [packer.pack(payload(n, request=content(noise.randbytes(9_000)))) for n in range(3)]
+    assert [each.base for each in packed] == [None, None, None]
+
+
 def test_a_group_lasts_an_hour() -> None:
     """So that what is old can go while the conversation goes on."""
     packer = Packer()
@@ -152,12 +175,49 @@ def test_a_group_lasts_an_hour() -> None:
     assert groups == ["x00000", "x00000", "x00002", "x00002"]
 
 
+def test_payloads_of_the_ninth_schema_are_read(store: Store, path: Path) -> None:
+    """Head, request and answer were frames of their own, the first two with those of the base as their prefix."""
+    made = [payload(n, request=content(body)) for n, body in enumerate(conversation(5))]
+    keep(store, *made)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM payloads")
+        db.executemany(
+            "INSERT INTO payloads (id, timestamp, group_id, base, bytes, head, request, response)"
+            " VALUES (?, ?, 'x00000', ?, 1, ?, ?, ?)",
+            _as_in_the_ninth_schema(made),
+        )
+    assert kept(store, *made) == [each.id for each in made]
+
+
+def _as_in_the_ninth_schema(payloads: list[Payload]) -> Iterator[tuple[str | int | bytes | None, ...]]:
+    def frame(data: bytes, prefix: bytes) -> bytes:
+        dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
+        return zstandard.ZstdCompressor(level=3, dict_data=dictionary).compress(data)
+
+    base, head, request = None, b"", b""
+    for each in payloads:
+        before, head = head, msgspec.json.encode(
+            (
+                each.session, each.target, each.request_headers, each.request.length, each.status,
+                each.response_headers, each.response.length,
+            )
+        )  # fmt: skip
+        frames = frame(head, before), frame(each.request.data, request), frame(each.response.data, b"")
+        yield each.id, each.timestamp_ms, base, *frames
+        base, request = each.id, each.request.data
+
+
+def test_the_phrases_are_those_that_payloads_were_written_with() -> None:
+    """Another text would make every stored payload unreadable."""
+    assert hashlib.sha256(PHRASES).hexdigest() == "1754f9eadaf6461a26934cfb249b68833ff23b51907e904338de6c6f2f2bf41d"
+
+
 @pytest.mark.parametrize("damage", [b"", b"garbage", zstandard.ZstdCompressor().compress(bytes(5_000_000))])
 def test_a_damaged_payload_is_an_error_and_no_more(store: Store, path: Path, damage: bytes) -> None:
     """Bytes that are not what was written, or would unpack to far more than a body, raise StoreError."""
     keep(store, payload(0), payload(1))
     db = sqlite3.connect(path)
-    db.execute("UPDATE payloads SET request = ? WHERE id = 'x00000'", (damage,))
+    db.execute("UPDATE payloads SET head = ? WHERE id = 'x00000'", (damage,))
     db.commit()
     db.close()
     for each in ("x00000", "x00001"):
@@ -172,9 +232,9 @@ def test_any_payload_is_read_as_it_was_written(store: Store, path: Path) -> None
     """Empty bodies, cut ones, no status, no session, odd characters; also by another connection."""
     made = [
         payload(0),
-        payload(1, request=Content(), response=Content(), status=None, request_headers=()),
+        payload(1, request=Content(), response=Content(), status=None, request_head=b""),
         payload(2, request=Content(b"abc", 10**9), response=Content(bytes(1024 * 1024), 2 * 1024 * 1024)),
-        payload(3, session=None, target="/v1/\xff?\x00", response_headers=(("x", "\xe9"), ("x", ""))),
+        payload(3, session=None, target="/v1/\xff?\x00", response_head=b"x: \xe9\nx: \n"),
     ]
     keep(store, *made)
     other = open_store(path)
@@ -343,8 +403,8 @@ def test_the_originals_payloads_are_read(path: Path, store: Store) -> None:
     db.commit()
     db.close()
     assert store.payloads.read("t") == Payload(
-        id="t", timestamp_ms=0, target="", request_headers=(("a", "b"),), request=content(b"hello"), status=201,
-        response_headers=(("c", "d"),),
+        id="t", timestamp_ms=0, target="", request_head=b"a: b\n", request=content(b"hello"), status=201,
+        response_head=b"c: d\n",
     )  # fmt: skip
     assert store.payloads.read("b1") is None
     odd = store.payloads.read("b3")

@@ -248,9 +248,9 @@ def test_what_was_said_is_shown_as_text(run: Run, store: Store, kept: Mapping[st
     squeezed = gzip.compress('{"text": "Grüße"}\n\x1b[2Jsecond line'.encode())
     captured(
         store,
-        request_headers=(("X-Api-Key", "***"), ("Content-Type", "application/json")),
+        request_head=b"X-Api-Key: ***\nContent-Type: application/json\n",
         request=Content(b'{"model": "m"}', 14),
-        response_headers=(("Content-Encoding", "gzip"), ("x-evil", "\x1b]0;owned\x07")),
+        response_head=b"Content-Encoding: gzip\nx-evil: \x1b]0;owned\x07\n",
         response=Content(squeezed, len(squeezed)),
     )
     out = run("history", "show", "served", "--payload").out
@@ -280,7 +280,7 @@ def test_a_body_that_is_no_text_is_said(
 ) -> None:
     """JSON has it in base64; one that was cut shows what there is and how much there was."""
     store.write(Batch(exchanges=[exchange(None, NOW_MS, id="served")]))
-    captured(store, response_headers=(("content-encoding", coding),), response=content)
+    captured(store, response_head=f"content-encoding: {coding}\n".encode(), response=content)
     assert remark in run("history", "show", "served", "--payload").out
     shown = json.loads(run("history", "show", "served", "--payload", "--json").out)["payload"]["response"]
     assert (shown["body"], shown["truncated"]) == (text, content.truncated)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ccflare.payload import MAX_BODY_BYTES, Captured, Content, Payload, Tape, redacted, redacted_target
+from ccflare.payload import MAX_BODY_BYTES, Captured, Content, Payload, Tape, field_lines, redacted, redacted_target
 from ccflare.records import Exchange, Secret
 from ccflare.wire import ByteBudget, Headers
 
@@ -146,12 +146,19 @@ def test_what_was_said_stays_as_it_was() -> None:
         timestamp_ms=7,
         session="s",
         target="/v1/messages?beta=true",
-        request_headers=(("Anthropic-Version", "2023-06-01"), ("x-\xe9", "\xff"), ("x", "1"), ("x", "2")),
+        request_head=b"Anthropic-Version: 2023-06-01\nx-\xe9: \xff\nx: 1\nx: 2\n",
         request=Content(b"\x00\xffquestion", 10),
         status=200,
-        response_headers=(("content-type", "application/json"), ("set-cookie", "***")),
+        response_head=b"content-type: application/json\nset-cookie: ***\n",
         response=Content(b"answer", 6),
     )
+
+
+def test_fields_are_read_as_they_were_written() -> None:
+    """Also empty ones, repeated ones and those with a colon in their value."""
+    fields = (("x", ""), ("x", "a: b"), ("y-\xe9", "\xff"))
+    made = Payload(id="x", timestamp_ms=1, target="/", request_head=field_lines(fields), response_head=b"")
+    assert (made.request_headers, made.response_headers) == (fields, ())
 
 
 @pytest.mark.parametrize(
@@ -171,6 +178,7 @@ def test_credentials_in_headers(name: str) -> None:
         (b"Bearer abc", "Bearer ***"),
         (b"<" + OWN.encode() + b">", "<***>"),
         (b"echo " + CLIENTS.encode(), "echo ***"),
+        (b"BEARER abc", "BEARER ***"),
     ],
 )
 def test_credentials_in_other_headers(value: bytes, after: str) -> None:

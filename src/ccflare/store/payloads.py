@@ -1,26 +1,27 @@
 """What was said in exchanges: written by the journal, read by people, forgotten by age and by size."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ccflare.payload import Payload
-from ccflare.store.database import Database, Value
+from ccflare.store.database import Database, Value, chunks
 
 if TYPE_CHECKING:
     from ccflare.store.packing import Packed, Packer
 
-_COLUMNS = "id, timestamp, group_id, base, head, request, response"
-_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?)"
-
+# These answer with one row: every row that is fetched beside a busy event loop waits for its turn.
 _WANTED = """
-    SELECT id FROM requests WHERE id IN (SELECT value FROM json_each(?1))
-    EXCEPT SELECT id FROM payloads WHERE id IN (SELECT value FROM json_each(?1))"""
+    SELECT json_group_array(value) FROM json_each(?)
+    WHERE value IN (SELECT id FROM requests) AND value NOT IN (SELECT id FROM payloads)"""
+_OPEN_GROUPS = """
+    SELECT COUNT(*) FROM json_each(?) JOIN payload_groups ON payload_groups.id = value WHERE ended > 0"""
 
-_UPSERT_GROUP = """
-    INSERT INTO payload_groups (id, ended, bytes) VALUES (?, ?, ?)
+_UPSERT_GROUPS = """
+    INSERT INTO payload_groups (id, ended, bytes)
+    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
     ON CONFLICT (id) DO UPDATE SET ended = max(ended, excluded.ended), bytes = bytes + excluded.bytes"""
 
 _CHAIN = """
@@ -29,7 +30,7 @@ _CHAIN = """
         UNION ALL SELECT payloads.id, payloads.base, depth + 1 FROM chain JOIN payloads ON payloads.id = chain.base
         WHERE depth < 1000
     )
-    SELECT id, timestamp, group_id, payloads.base, head, request, CASE depth WHEN 0 THEN response END
+    SELECT id, timestamp, group_id, payloads.base, head, request, CASE depth WHEN 0 THEN response END, packing
     FROM chain JOIN payloads USING (id) ORDER BY depth DESC"""
 
 _OLDEST = "SELECT id, ended FROM payload_groups ORDER BY ended, id LIMIT 1"
@@ -68,7 +69,7 @@ class Payloads:
         """
         try:
             with self._db.transaction():
-                wanted = self._ids(_WANTED, [each.id for each in payloads])
+                wanted = set(msgspec.json.decode(self._told(_WANTED, [each.id for each in payloads])))
                 new = [each for each in payloads if each.id in wanted]
                 self._check_groups(new)
                 packed = [self._packer.pack(each) for each in new]
@@ -114,30 +115,29 @@ class Payloads:
 
         return Packer()
 
-    def _ids(self, query: str, ids: Iterable[str]) -> set[str]:
-        found = self._db.rows(query, (msgspec.json.encode(list(ids)).decode(),))
-        return {row[0] for row in found}
+    def _told(self, query: str, things: Iterable[object]) -> Any:
+        """Return the one value that a query tells of some things."""
+        row = self._db.one(query, (msgspec.json.encode(list(things)).decode(),))
+        return None if row is None else row[0]
 
     def _check_groups(self, payloads: Iterable[Payload]) -> None:
         """Begin new groups when an open one was deleted: by retention, or by another process."""
         groups = {group for group in map(self._packer.group_of, payloads) if group is not None}
-        query = "SELECT id FROM payload_groups WHERE ended > 0 AND id IN (SELECT value FROM json_each(?))"
-        if groups and self._ids(query, groups) != groups:
+        if groups and self._told(_OPEN_GROUPS, groups) != len(groups):
             self._packer.forget()
 
     def _insert(self, packed: Sequence["Packed"]) -> None:
-        if not packed:
-            return
         groups: dict[str, tuple[str, int, int]] = {}
-        values: list[Value] = []
-        for each in packed:
-            _, ended, size = groups.get(each.group_id, ("", 0, 0))
-            groups[each.group_id] = each.group_id, max(ended, each.timestamp_ms), size + each.size_bytes
-            values += (each.id, each.timestamp_ms, each.group_id, each.base, each.head, each.request, each.response)
-            values.append(each.size_bytes)
-        places = ", ".join([_PLACES] * len(packed))
-        self._db.run(f"INSERT INTO payloads ({_COLUMNS}, bytes) VALUES {places}", values)  # noqa: S608  # constants
-        self._db.run_many(_UPSERT_GROUP, groups.values())
+        for some in chunks(packed):
+            values: list[Value] = []
+            for each in some:
+                size = len(each.frame)
+                _, ended, before = groups.get(each.group_id, ("", 0, 0))
+                groups[each.group_id] = each.group_id, max(ended, each.timestamp_ms), size + before
+                values += (each.id, each.timestamp_ms, each.group_id, each.base, size, each.frame, each.packing)
+            self._db.run(_insert_payloads(len(some)), values)
+        if groups:
+            self._db.run(_UPSERT_GROUPS, (msgspec.json.encode(list(groups.values())).decode(),))
 
     def _forget_ours(self, before_ms: int, budget_bytes: int, at_most: int) -> int:
         forgotten, over_bytes = 0, self.size_bytes() - budget_bytes
@@ -173,3 +173,9 @@ class Payloads:
 
         row = self._db.one(_SELECT_THEIRS, (exchange_id,)) if self._has_theirs() else None
         return None if row is None or row[1] is None else read_payload(exchange_id, row[0], row[1])
+
+
+@cache
+def _insert_payloads(count: int) -> str:
+    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO payloads (id, timestamp, group_id, base, bytes, head, packing) VALUES {places}"  # noqa: S608  # question marks

@@ -11,7 +11,7 @@ import re
 import sqlite3
 from typing import Any
 
-from ccflare.payload import CREDENTIAL_WORDS, MASK, Content, Payload, is_credential, masked
+from ccflare.payload import CREDENTIAL_WORDS, MASK, Content, Payload, field_lines, is_credential, masked
 
 _MEMBER = re.compile(
     rf'("(?:[\w-]*[-_])?(?:{CREDENTIAL_WORDS})(?:[-_][\w-]*)?"\s*:\s*")(?:[^"\\]+|\\.)*', re.IGNORECASE
@@ -90,10 +90,10 @@ def read_payload(exchange_id: str, timestamp_ms: int, raw: bytes) -> Payload | N
         id=exchange_id,
         timestamp_ms=timestamp_ms,
         target="",
-        request_headers=_pairs(request.get("headers")),
+        request_head=_field_lines(request.get("headers")),
         request=_content(request.get("body")),
         status=status if isinstance(status, int) else None,
-        response_headers=_pairs(response.get("headers")),
+        response_head=_field_lines(response.get("headers")),
         response=_content(response.get("body")),
     )
 
@@ -103,9 +103,9 @@ def _part(found: Any, name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _pairs(headers: Any) -> tuple[tuple[str, str], ...]:
+def _field_lines(headers: Any) -> bytes:
     items = headers.items() if isinstance(headers, dict) else ()
-    return tuple((name, value) for name, value in items if isinstance(value, str))
+    return field_lines((name, value) for name, value in items if isinstance(value, str))
 
 
 def _content(body: Any) -> Content:
