@@ -66,6 +66,7 @@ async def running(directory: Path, monkeypatch: pytest.MonkeyPatch, **settings: 
     open_store(path).close()
     app = build(loaded.settings, SystemClock(), lambda: open_store(path), {"log_dir": directory / "logs"})
     app.journal.start()
+    app.readiness.listening = True
     transport = httpx.ASGITransport(app=app.asgi)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from starlette.applications import Starlette
 
 from ccflare import api
-from ccflare.api import Configuration, Health
+from ccflare.api import Configuration, Health, Readiness, Streams
 from ccflare.bus import Alone, Colleagues
 from ccflare.client_keys import ClientKeys
 from ccflare.clock import Clock
@@ -21,11 +21,12 @@ from ccflare.door import Door
 from ccflare.feed import Feed
 from ccflare.gate import Gate
 from ccflare.journal import Journal, Retention
+from ccflare.metrics import Tally
 from ccflare.oauth import OAuthSettings
 from ccflare.pool import Pool
 from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
-from ccflare.records import Account, Credentials, token_trouble
+from ccflare.records import Account, Credentials, State, token_trouble
 from ccflare.refresh import Ground, Refresher
 from ccflare.settings import Settings
 from ccflare.sign_in import SignIn
@@ -33,6 +34,7 @@ from ccflare.slowdown import Slowdown
 from ccflare.store import Store
 from ccflare.tokens import TokenEndpoint
 from ccflare.transport import Deadlines, ProxyRules, Transport
+from ccflare.vitals import Vitals
 
 log = logging.getLogger("ccflare.Server")
 
@@ -76,6 +78,8 @@ class App:
     """The same for the log."""
     running: api.RunningNow
     """Exchanges before they end."""
+    readiness: Readiness
+    vitals: Vitals
 
 
 def build(
@@ -91,6 +95,8 @@ def build(
     keyring = Keyring()
     door = _door(settings, clock)
     exchanges, log_lines = (Feed(first_id=int(clock.now() * 1_000_000)) for _ in range(2))
+    tally = Tally(lambda model: proxy.prices.price(model) is not None)
+    readiness, streams = Readiness(), Streams()
 
     def take_over(accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
         load(accounts, credentials)
@@ -101,6 +107,7 @@ def build(
         take_over,
         on_written=lambda written: exchanges.tell("request", written),
         on_keys=door.keys.load,
+        count=tally.add,
     )
     journal.rules = Retention.of(settings)
     journal.leads = lambda: colleagues.leads
@@ -112,7 +119,7 @@ def build(
     desks = Desks(*(Desk(open_store, name) for name in ("desk", "analytics", "changes", "tokens")))
     endpoint = TokenEndpoint(transport, oauth_settings, clock)
     refresher = Refresher(Ground(endpoint, desks.tokens, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
-    load = _Intake(pool, keyring, refresher, clock).load
+    load = _Intake(pool, keyring, refresher, clock, readiness).load
     parts = Parts(
         pool=pool,
         keyring=keyring,
@@ -129,12 +136,8 @@ def build(
     started = clock.monotonic() if colleagues.started_at is None else colleagues.started_at
 
     def read_health() -> Health:
-        now_ms = int(clock.now() * 1000)
         return Health(
-            states=[
-                "expired" if standing.state == "active" and token_trouble(standing.account, now_ms) else standing.state
-                for standing in pool.states(now_ms)
-            ],
+            states=_states(pool, int(clock.now() * 1000)),
             uptime_ms=round((clock.monotonic() - started) * 1000),
             strategy=proxy.settings.lb_strategy,
             in_flight=proxy.in_flight,
@@ -148,6 +151,7 @@ def build(
         transport.deadlines = _deadlines(changed)
         transport.reach = changed.private_upstreams
 
+    vitals = Vitals(clock, pool, proxy, transport, refresher, journal, tally, lambda: streams.open)
     configuration = Configuration(settings, flags or {}, os.environ, lambda loaded: apply(loaded.settings))
     sign_in = SignIn(desks.changes.ask, endpoint, oauth_settings, clock)
     running = api.RunningNow(proxy.open, clock, pool)
@@ -159,6 +163,8 @@ def build(
         changes=desks.changes,
         load=take_over,
         read_health=read_health,
+        readiness=readiness,
+        read_metrics=vitals.read,
         configuration=configuration,
         read_reach=lambda: transport.reach,
         log_dir=settings.log_dir,
@@ -170,6 +176,7 @@ def build(
         client_keys=door.keys,
         slowdown=door.slowdown,
         colleagues=colleagues,
+        streams=streams,
     )
     return App(
         proxy=proxy,
@@ -188,6 +195,8 @@ def build(
         exchanges=exchanges,
         log_lines=log_lines,
         running=running,
+        readiness=readiness,
+        vitals=vitals,
     )
 
 
@@ -196,14 +205,23 @@ def _door(settings: Settings, clock: Clock) -> Door:
     return Door(keys, Slowdown(clock.monotonic, clock.sleep))
 
 
+def _states(pool: Pool, now_ms: int) -> list[State]:
+    """Return what each account is for people: one that nobody can get a token for is as good as expired."""
+    return [
+        "expired" if standing.state == "active" and token_trouble(standing.account, now_ms) else standing.state
+        for standing in pool.states(now_ms)
+    ]
+
+
 class _Intake:
     """Has routing take over what is in the store; accounts of providers that are not known here get no requests."""
 
-    def __init__(self, pool: Pool, keyring: Keyring, refresher: Refresher, clock: Clock) -> None:
+    def __init__(self, pool: Pool, keyring: Keyring, refresher: Refresher, clock: Clock, readiness: Readiness) -> None:
         self._pool = pool
         self._keyring = keyring
         self._refresher = refresher
         self._clock = clock
+        self._readiness = readiness
         self._strangers: set[str] = set()
 
     def load(self, accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
@@ -216,6 +234,7 @@ class _Intake:
         self._keyring.load(credentials, known)
         self._refresher.load(known)
         self._pool.load(known, int(self._clock.now() * 1000))
+        self._readiness.accounts_loaded = True
 
 
 def _deadlines(settings: Settings) -> Deadlines:

@@ -83,7 +83,7 @@ class Proxy:
         self._try = self._try_accounts if alone else partial(agreed, parts, self._next, self._try_accounts)
         self._monotonic = parts.clock.monotonic
         self._delivery = Delivery(parts.pool, parts.provider, parts.clock.monotonic, self._now_ms)
-        self._budget = RetryBudget()
+        self.budget = RetryBudget()
         self._base_urls: dict[str, BaseUrl] = {}
         self._bodies = ByteBudget(settings.body_buffers_bytes)
         self._captures = ByteBudget(CAPTURED_BYTES)
@@ -135,7 +135,7 @@ class Proxy:
         seen = strategy.peek(x.path, x.inbound.headers, body)
         x.ask = Ask(strategy.session_key(seen, x.party), seen.model, self._owner(x, body))
         x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
-        self._budget.deposit()
+        self.budget.deposit()
         if not await self._try(x):
             await self._exhausted(x)
 
@@ -229,7 +229,7 @@ class Proxy:
             retry_after_ms=verdict.retry_after_ms,
         )
         in_time = self._monotonic() + wait_ms / 1000 + TOO_LATE_S < x.first_byte_by
-        return wait_ms if in_time and self._budget.withdraw(self._now_ms()) else None
+        return wait_ms if in_time and self.budget.withdraw(self._now_ms()) else None
 
     # Tokens.
 

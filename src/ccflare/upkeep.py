@@ -59,8 +59,13 @@ async def reread_settings(in_force: SettingsInForce, flags: Mapping[str, object]
         in_force.take_over(fresh)
 
 
-async def save_changes(save: Callable[[], None], clock: Clock) -> None:
-    """Hand what routing has learned to the journal, so that a restart remembers it."""
+async def save_changes(save: Callable[[], None], late: Callable[[float], None], clock: Clock) -> None:
+    """Hand what routing has learned to the journal, so that a restart remembers it.
+
+    `late` is told how many seconds later than asked the event loop came back: that is how busy it is.
+    """
     while True:
+        due_at = clock.monotonic() + CHANGES_EVERY_S
         await clock.sleep(CHANGES_EVERY_S)
+        late(max(0.0, clock.monotonic() - due_at))
         save()

@@ -12,14 +12,16 @@ from ccflare.api.health import Health, told
 from ccflare.api.json import JsonResponse, encode
 from ccflare.api.openapi import document
 from ccflare.api.parts import Parts, SignIn
+from ccflare.api.readiness import Readiness
 from ccflare.api.refusals import Refusal, refusal_of
 from ccflare.api.running_view import RunningNow
 from ccflare.api.streams import Streams
 from ccflare.api.table import PAGES, ROUTES
+from ccflare.api.upkeep import tell_metrics
 from ccflare.errors import CcflareError
 
 __all__ = [
-    "PAGES", "ROUTES", "Configuration", "Health", "Parts", "RunningNow", "SignIn", "Streams", "asgi",
+    "PAGES", "ROUTES", "Configuration", "Health", "Parts", "Readiness", "RunningNow", "SignIn", "Streams", "asgi",
 ]  # fmt: skip
 
 
@@ -27,6 +29,7 @@ def asgi(parts: Parts) -> Starlette:
     """Return the ASGI application. Reads have no side effects."""
     described = encode(document(ROUTES))
     parts.colleagues.answer("running", parts.running.answer)
+    parts.colleagues.answer("metrics", lambda _question: tell_metrics(parts))
     parts.colleagues.answer("health", lambda _question: told(parts.read_health()))
 
     async def describe(_request: Request) -> Response:

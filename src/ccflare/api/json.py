@@ -8,6 +8,9 @@ from starlette.responses import Response
 
 from ccflare.records import refuse_secrets
 
+UNKEPT = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""What people see is of the moment and their own: nobody keeps it."""
+
 
 def encode(content: Any) -> bytes:
     """Return the JSON of an answer. Raises TypeError for what has no JSON form, secrets above all."""
@@ -17,14 +20,13 @@ def encode(content: Any) -> bytes:
 class JsonResponse(Response):
     """Encodes with msgspec; a secret has no JSON form and makes the answer fail instead of leak.
 
-    Bytes are JSON already. What people see is of the moment and their own: nobody keeps it.
+    Bytes are JSON already.
     """
 
     media_type = "application/json"
 
     def __init__(self, content: Any, status_code: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        common = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-        super().__init__(content, status_code, {**common, **(headers or {})})
+        super().__init__(content, status_code, {**UNKEPT, **(headers or {})})
 
     def render(self, content: Any) -> bytes:
         """Return the body."""

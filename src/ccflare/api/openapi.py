@@ -136,14 +136,15 @@ def _without_null(schema: Json) -> Json:
 
 
 def _responses(route: Route, schemas: dict[int, Json]) -> Json:
-    media = "text/event-stream" if route.streams else "application/json"
+    media_types = ("text/event-stream",) if route.streams else route.media_types
+    content: Json = {media_type: {"schema": schemas[id(route.answer)]} for media_type in media_types}
     summary = route.description.partition("\n")[0]
-    answers: Json = {
-        str(route.status): {"description": summary, "content": {media: {"schema": schemas[id(route.answer)]}}}
-    }
+    answers: Json = {str(route.status): {"description": summary, "content": content}}
     refusal = {"application/json": {"schema": schemas[id(Refusal)]}}
     needs_key = () if route.access == "anyone" else (401,)
     for status in sorted({*_ANY, *needs_key, *(_WITH_BODY if route.body else ()), *route.refusals}):
         meaning = _MEANINGS.get(status, HTTPStatus(status).phrase)
         answers[str(status)] = {"description": meaning, "content": refusal}
+    if route.status_if_not is not None:
+        answers[str(route.status_if_not)] = {"description": "It is not so; the answer says why.", "content": content}
     return answers

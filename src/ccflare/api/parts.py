@@ -8,6 +8,7 @@ from typing import Protocol
 from ccflare.addresses import Reach
 from ccflare.api.configuration import Configuration
 from ccflare.api.health import Health
+from ccflare.api.readiness import Readiness
 from ccflare.api.running_view import RunningNow
 from ccflare.api.shared import Shared
 from ccflare.api.streams import Streams
@@ -17,6 +18,7 @@ from ccflare.clock import Clock
 from ccflare.desk import Desk
 from ccflare.feed import Feed
 from ccflare.journal import Removed
+from ccflare.metrics import Snapshot
 from ccflare.pool import Pool
 from ccflare.records import Account, Credentials
 from ccflare.sign_in import Begun, NewAccount
@@ -55,6 +57,9 @@ class Parts:
     """Has routing take over the accounts as the store has them."""
     read_health: Callable[[], Health]
     """Returns the health of this process."""
+    readiness: Readiness
+    read_metrics: Callable[[], Snapshot]
+    """Returns those of this process."""
     configuration: Configuration
     read_reach: Callable[[], Reach]
     """Returns how far beyond the public internet upstream addresses may lie."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Generic, TypeVar, get_origin, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_origin, get_type_hints
 
 import msgspec
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
 from ccflare.api.door import Access, admit, may_stay
-from ccflare.api.json import JsonResponse, encode
+from ccflare.api.json import UNKEPT, JsonResponse, encode
 from ccflare.api.parts import Parts
 from ccflare.api.reading import names_of, read_body, read_parameters
 from ccflare.api.streams import EventStream, Stream
@@ -38,9 +38,19 @@ class NoParameters(msgspec.Struct, frozen=True):
     """A route without parameters."""
 
 
+class Text(NamedTuple):
+    """An answer that is no JSON."""
+
+    content: bytes
+    media_type: str
+
+
 @dataclass(frozen=True)
 class Route:
-    """A method and a path, and the function that answers: `function(parts, caller=..., asked=..., body=...)`."""
+    """A method and a path, and the function that answers: `function(parts, caller=..., asked=..., body=...)`.
+
+    A function that takes `accept` is told which media types the caller wants, and answers with a `Text`.
+    """
 
     method: str
     path: str
@@ -53,6 +63,10 @@ class Route:
     """Statuses the function may refuse with, besides what any route may."""
     large: bool = False
     """The answer is encoded in a thread, so that the event loop is not held."""
+    status_if_not: int | None = None
+    """Of an answer that is false: it says that something is not so, and is no refusal."""
+    media_types: tuple[str, ...] = ("application/json",)
+    """Of the answer."""
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
@@ -73,6 +87,8 @@ class Route:
     def answer(self) -> Any:
         """The type of the answer, or of a stream's events."""
         found = self._hints["return"]
+        if found is Text:
+            return str
         return found.__args__[0] if get_origin(found) in {Stream, WithCookie} else found
 
     @property
@@ -111,14 +127,19 @@ class Route:
             given["asked"] = parameters
         if self.body is not None:
             given["body"] = read_body(self.body, await request.body())
+        if "accept" in self._hints:
+            given["accept"] = request.headers.get("accept", "")
         if self.streams:
             allowed = partial(may_stay, parts, self.access, caller)
             return EventStream(parts.streams, request, await self.function(parts, **given), allowed)
         found = await self.function(parts, **given)
+        if isinstance(found, Text):
+            return Response(found.content, self.status, UNKEPT, found.media_type)
         headers = {}
         if isinstance(found, WithCookie):
             headers = {"set-cookie": found.cookie} if found.cookie else {}
             found = found.answer
+        status = self.status if self.status_if_not is None or found else self.status_if_not
         if self.large:
             found = await asyncio.to_thread(encode, found)
-        return JsonResponse(found, self.status, headers)
+        return JsonResponse(found, status, headers)

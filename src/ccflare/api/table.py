@@ -15,6 +15,8 @@ _ACCOUNT = "/api/accounts/{id}"
 
 ROUTES = (
     Route("GET", "/health", "anyone", upkeep.show_health),
+    Route("GET", "/ready", "anyone", upkeep.show_readiness, status_if_not=503),
+    Route("GET", "/metrics", "admin", upkeep.show_metrics, media_types=("text/plain", "application/openmetrics-text")),
     Route("GET", "/api/accounts", "admin", accounts.list_accounts, refusals=(503,)),
     Route("POST", "/api/accounts", "admin", accounts.add_account, status=201, refusals=(409, 503)),
     Route("POST", f"{_ACCOUNT}/pause", "admin", accounts.pause_account, refusals=(404, 503)),

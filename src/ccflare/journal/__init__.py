@@ -17,7 +17,7 @@ from ccflare.journal.retention import Removed, Retention
 from ccflare.journal.trouble import TroubleKind
 from ccflare.journal.watch import OnAccounts, OnKeys, OnWritten, WatchedStore
 from ccflare.journal.writer import Pace, Writer
-from ccflare.records import Account, Binding, Owned
+from ccflare.records import Account, Binding, Exchange, Owned
 from ccflare.store import Batch, Store
 
 __all__ = [
@@ -56,6 +56,10 @@ class WriterState:
     payloads_written: int = 0
     payloads_dropped: int = 0
     """Payloads that could not be kept: too many waited, or no store could take them."""
+    lag_s: float = 0.0
+    """What ended longer ago than this is in the store; 0 while nothing waits."""
+    opened: bool = False
+    """The store could be opened, now or earlier."""
 
 
 class Journal:
@@ -65,7 +69,9 @@ class Journal:
     timeout (1 s) the writer stays responsive. `on_accounts` is called on the loop with the accounts and their
     secrets: once after the start, and within 250 ms after another process has changed them. `on_written` is called
     on the loop once for each batch, with the exchanges that are in the store now: while the store fails with none,
-    and never with those that it cannot take. `on_keys` is called like `on_accounts`, with the client keys.
+    and never with those that it cannot take. `on_keys` is called like `on_accounts`, with the client keys. `count` is
+    called with every exchange once, whether it comes to be kept or not: within a batch's time in the writer's thread,
+    on the loop where the queue has no room.
     """
 
     def __init__(
@@ -76,13 +82,15 @@ class Journal:
         *,
         on_written: OnWritten | None = None,
         on_keys: OnKeys | None = None,
+        count: Callable[[Sequence[Exchange]], None] | None = None,
     ) -> None:
         self._open_store = open_store
         self._on_accounts = on_accounts
         self._on_written = on_written
         self._on_keys = on_keys
         self._pace = pace or Pace()
-        self._inbox = Inbox(self._pace.queue_bytes, self._pace.batch_rows, self._pace.payload_bytes)
+        count = count or _count_nothing
+        self._inbox = Inbox(self._pace.queue_bytes, self._pace.batch_rows, self._pace.payload_bytes, count)
         self._writer: Writer | None = None
         self.put = self._inbox.put
         """Keep a finished exchange, and what was captured of it. Never waits."""
@@ -166,6 +174,8 @@ class Journal:
             payload_bytes_waiting=inbox.payload_bytes,
             payloads_written=writer.payloads.written if writer else 0,
             payloads_dropped=inbox.payloads_dropped + (writer.payloads.refused if writer else 0),
+            lag_s=writer.lag_s(time.monotonic()) if writer else 0.0,
+            opened=writer is not None and writer.opened,
         )
 
 
@@ -184,7 +194,13 @@ def together(states: Sequence[WriterState]) -> WriterState:
         payload_bytes_waiting=sum(state.payload_bytes_waiting for state in states),
         payloads_written=sum(state.payloads_written for state in states),
         payloads_dropped=sum(state.payloads_dropped for state in states),
+        lag_s=max(state.lag_s for state in states),
+        opened=all(state.opened for state in states),
     )
+
+
+def _count_nothing(_exchanges: Sequence[Exchange]) -> None:
+    """Stand for nobody who counts."""
 
 
 def _forget(done: "asyncio.Future[None]") -> None:

@@ -5,7 +5,7 @@ One thread fills it and one empties it, and each counter has one writer; so no l
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ccflare.payload import Captured
 from ccflare.records import Exchange
@@ -24,7 +24,13 @@ def size_of(exchange: Exchange) -> int:
 class Inbox:
     """What the writer has not taken yet."""
 
-    def __init__(self, bytes_at_most: int, rows_at_once: int, payload_bytes_at_most: int) -> None:
+    def __init__(
+        self,
+        bytes_at_most: int,
+        rows_at_once: int,
+        payload_bytes_at_most: int,
+        count: Callable[[Sequence[Exchange]], None],
+    ) -> None:
         self._items: deque[Exchange | Batch | Captured] = deque()
         self._wake = threading.Event()
         self._bytes_at_most = bytes_at_most
@@ -34,6 +40,8 @@ class Inbox:
         self._payload_bytes_at_most = payload_bytes_at_most
         self._payload_bytes_in = self._payloads_in = 0
         self._payload_bytes_out = self._payloads_out = 0
+        self.count = count
+        """Is called once with every exchange: by the writer with those that it takes, here with those that are lost."""
         self.lost = 0
         """Exchanges that came when the queue was full."""
         self.payloads_dropped = 0
@@ -46,6 +54,7 @@ class Inbox:
         size = size_of(exchange)
         if self._bytes_in - self._bytes_out + size > self._bytes_at_most:
             self.lost += 1
+            self.count((exchange,))
             self.payloads_dropped += captured is not None
             return
         self._bytes_in += size

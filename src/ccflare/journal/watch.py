@@ -54,6 +54,8 @@ class WatchedStore:
         self._stale = True
         self._lost = self._keys_lost = False
         self._locked_out = False
+        self.opened = False
+        """Whether it could be opened, now or earlier."""
 
     def here(self) -> Store:
         """Return the open store, a new one when the database was removed or replaced."""
@@ -63,7 +65,7 @@ class WatchedStore:
             self.close()
         if self._store is None:
             self._store = self._open_store()
-            self._stale = True
+            self._stale = self.opened = True
         return self._store
 
     def look(self) -> None:

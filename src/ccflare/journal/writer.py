@@ -77,6 +77,7 @@ class Writer:
         self._watch_at = self._forget_at = 0.0
         self._look_asked = False
         self._lost_reported = 0
+        self._caught_up_at = time.monotonic()
         self._pending = Pending()
 
     def start(self) -> None:
@@ -106,6 +107,15 @@ class Writer:
         self.sweep.hurry()
         self._inbox.wake()
 
+    @property
+    def opened(self) -> bool:
+        """Whether the store could be opened, now or earlier."""
+        return self._store.opened
+
+    def lag_s(self, now: float) -> float:
+        """Return since when what has ended may not be in the store; 0 while no exchange waits."""
+        return now - self._caught_up_at if self._inbox.waiting else 0.0
+
     # The thread.
 
     def _run(self) -> None:
@@ -126,6 +136,8 @@ class Writer:
 
     def _turn(self, now: float) -> None:
         """Do what is due. A failure of any kind puts things off and loses nothing."""
+        if not self._waiting():
+            self._caught_up_at = now
         if self.trouble:
             if now < self.trouble.retry_at:
                 self.sweep.refuse(StoreBusy(self.trouble.error or "the database cannot be written"))
@@ -187,6 +199,7 @@ class Writer:
 
     def _write_all(self) -> None:
         """Write everything that waits, in order, batch by batch. Raises what the store raises."""
+        taken_at = time.monotonic()
         self._sort_in()
         while self._pending:
             batch = self._pending.batch(self._pace.batch_rows)
@@ -195,19 +208,23 @@ class Writer:
             self._inbox.done(batch.exchanges)
             self.written += len(written)
             self._store.written(written)
+        self._caught_up_at = taken_at
         # What came meanwhile has called nobody unless the queue was empty then.
         self._write_at = time.monotonic() + self._pace.batch_s if self._inbox else None
 
     def _sort_in(self) -> None:
         """Take what the loop has put: exchanges in order, of changes only the latest."""
+        exchanges: list[Exchange] = []
         for item in self._inbox.take():
             match item:
                 case Exchange():
                     self._pending.add(item)
+                    exchanges.append(item)
                 case Captured():
                     self.payloads.take(item)
                 case Batch():
                     self._pending.merge(item)
+        self._inbox.count(exchanges)
 
     def _write(self, store: Store, batch: Batch) -> Sequence[Exchange]:
         """Write a batch; return its exchanges that are in the store then."""

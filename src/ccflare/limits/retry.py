@@ -1,5 +1,6 @@
 """When to try again, and how often traffic as a whole may."""
 
+import math
 import random
 
 LONGEST_PAUSE_MS = 60_000
@@ -45,6 +46,12 @@ class RetryBudget:
         self._exchanges = 0.0
         self._reserve = RESERVE
         self._updated_ms: int | None = None
+
+    def left(self, now_ms: int) -> float:
+        """Return how many retries could be taken at this moment."""
+        elapsed_ms = 0 if self._updated_ms is None else max(0, now_ms - self._updated_ms)
+        earned = self._exchanges * math.pow(0.5, elapsed_ms / HALF_LIFE_MS) // EXCHANGES_PER_RETRY
+        return earned + min(RESERVE, self._reserve + elapsed_ms * RESERVE_PER_MS) // 1
 
     def deposit(self) -> None:
         """Count one exchange."""

@@ -7,6 +7,7 @@ decides (`flight`). An account that cannot be refreshed is left alone for longer
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
@@ -70,6 +71,8 @@ class Refresher:
         self._rng = rng
         self._cases: dict[str, _Case] = {}
         self._closed = False
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Refreshes that this process has done, by account id and outcome: `success`, `failure` or `expired`."""
 
     def load(self, accounts: Iterable[Account]) -> None:
         """Take over the accounts as the store has them, and tell of those that need a person, or no longer do."""
@@ -202,8 +205,10 @@ class Refresher:
             case Good():
                 self._arrived(case, ending)
             case Failed():
+                self.counts[case.account.id, "failure"] += 1
                 self._put_off(case, ending)
             case Dead():
+                self.counts[case.account.id, "expired"] += 1
                 case.dead, case.error = ending, ending.reason
                 log.error("Token refresh failed: %s (account %s)", ending.reason, case.account.name)
             case _:
@@ -218,6 +223,7 @@ class Refresher:
             grant = Grant(grant.credentials, max(grant.expires_at_ms, now_ms + SHORTEST_LIFE_MS))
         self._keyring.adopt(grant)
         if good.refreshed:
+            self.counts[case.account.id, "success"] += 1
             case.refreshed_at_ms = now_ms
             log.info("Refreshed the token of account %s%s", name, ", after failures" if case.failures else "")
         if good.unsaved is not None:

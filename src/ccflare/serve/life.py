@@ -69,11 +69,13 @@ async def serve(given: Given) -> None:
     gc.collect()
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
     sharing = Sharing(app, given.colleagues, clock, given.orders.reread.set) if given.colleagues.number else None
+    app.readiness.listening = True
     given.on_ready()
     running = [asyncio.create_task(chores.run(begin)) for begin in _chores(app, given, in_force, clock)]
     if sharing is not None:
         running.append(asyncio.create_task(chores.run(sharing.share_load)))
     await given.orders.stop.wait()
+    app.readiness.draining = not given.orders.replaced
     given.on_ending()
     unfollow()
     app.exchanges.close()
@@ -114,7 +116,7 @@ def _chores(
     return (
         lambda: upkeep.watch_settings(in_force, given.flags, clock),
         reread,
-        lambda: upkeep.save_changes(lambda: chores.save(app, clock), clock),
+        lambda: upkeep.save_changes(lambda: chores.save(app, clock), app.vitals.delays.add, clock),
         lambda: chores.renew_prices(app, clock, lambda: given.colleagues.leads),
         lambda: chores.show_life(given.service, clock),
         app.refresher.keep_fresh,
