@@ -110,10 +110,11 @@ def test_one_scrape_sees_all_workers(home: Home, upstream: Upstream) -> None:
     with running(home, "--workers", "2") as pair:
         for _ in range(12):
             assert ask(pair.port, messages()).status == 200
-        found = eventually(lambda: seen if total(seen := scrape(pair), "ccflare_exchanges_total") == 12 else None)
+        written = "ccflare_journal_written_exchanges_total"
+        found = eventually(lambda: seen if total(seen := scrape(pair), written) == 12 else None)
         assert found
+        assert total(found, "ccflare_exchanges_total") == 12
         assert total(found, "ccflare_workers") == 2
         assert len({labels["worker"] for labels, _ in found["process_cpu_seconds_total"]}) == 2
         assert total(found, "ccflare_account_state") == 2
-        assert total(found, "ccflare_journal_written_exchanges_total") == 12
     assert_upstream_clean(upstream)
