@@ -44,7 +44,7 @@ bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp
-	@for name in run demo dev sdk0 node; do \
+	@for name in run demo otel dev sdk0 node; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	    --output-file requirements/$$name.txt requirements/$$name.in || exit 1; \

@@ -33,6 +33,7 @@ from ccflare.sign_in import SignIn
 from ccflare.slowdown import Slowdown
 from ccflare.store import Store
 from ccflare.tokens import TokenEndpoint
+from ccflare.traces import Emit, Traces
 from ccflare.transport import Deadlines, ProxyRules, Transport
 from ccflare.vitals import Vitals
 
@@ -80,6 +81,8 @@ class App:
     """Exchanges before they end."""
     readiness: Readiness
     vitals: Vitals
+    traces: Traces | None
+    """To be started and closed, where there is one."""
 
 
 def build(
@@ -131,6 +134,7 @@ def build(
         refresher=refresher,
         door=door,
         colleagues=colleagues,
+        traces=_traces(settings.otel_endpoint, pool, lambda: proxy.settings.upstream_url),
     )
     proxy = Proxy(parts, settings)
     started = clock.monotonic() if colleagues.started_at is None else colleagues.started_at
@@ -197,6 +201,7 @@ def build(
         running=running,
         readiness=readiness,
         vitals=vitals,
+        traces=parts.traces,
     )
 
 
@@ -211,6 +216,17 @@ def _states(pool: Pool, now_ms: int) -> list[State]:
         "expired" if standing.state == "active" and token_trouble(standing.account, now_ms) else standing.state
         for standing in pool.states(now_ms)
     ]
+
+
+def _traces(endpoint: str, pool: Pool, upstream_url: Callable[[], str]) -> Traces | None:
+    """Return what sends traces where it is said where to."""
+
+    def begin() -> Emit:
+        from ccflare.traces.sending import Sending
+
+        return Sending.to(endpoint)
+
+    return Traces(pool.account, upstream_url, begin) if endpoint else None
 
 
 class _Intake:

@@ -41,6 +41,7 @@ from ccflare.records import Account, Secret, new_id, state_of
 from ccflare.refresh import Refresher
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
+from ccflare.traces import Traces
 from ccflare.transport import Response, Transport
 from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
 
@@ -69,6 +70,7 @@ class Parts:
     door: Door = field(default_factory=Door)
     """Lets clients in."""
     colleagues: Colleagues = field(default_factory=Alone)
+    traces: Traces | None = None
 
 
 class Proxy:
@@ -484,6 +486,8 @@ class Proxy:
         if captured is not None and not captured.close(exchange):
             captured = None
         self._parts.record(exchange, captured)
+        if self._parts.traces is not None:
+            self._parts.traces.put(x, exchange)
 
     def _now_ms(self) -> int:
         return int(self._parts.clock.now() * 1000)

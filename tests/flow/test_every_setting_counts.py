@@ -294,6 +294,12 @@ async def logs(directory: Path) -> None:
     assert any("listens on port" in line for line in lines)
 
 
+@shows("otel_endpoint")
+async def otel_endpoint(directory: Path) -> None:
+    assert app_of(directory).traces is None
+    assert app_of(directory, otel_endpoint="http://127.0.0.1:9").traces is not None  # what is sent: test_traces
+
+
 @shows("http_proxy", "https_proxy", "no_proxy")
 async def outgoing_proxies(directory: Path) -> None:
     app = app_of(directory, http_proxy="http://p:1", https_proxy="http://q:2", no_proxy="plain.example")

@@ -161,6 +161,11 @@ class Pool:
             member.sent = member.record()
         return Changes(tuple(member.sent for member in self._taken), bindings, owners)
 
+    def account(self, account_id: str) -> Account | None:
+        """Return an account that is here."""
+        member = self._members.get(account_id)
+        return None if member is None else member.account
+
     # Choosing.
 
     def candidates(self, ask: Ask, now_ms: int) -> Iterator[Account]:

@@ -27,6 +27,8 @@ log = logging.getLogger("ccflare.Server")
 
 OBJECTS_KNOWN = 100_000
 """Objects, the latest used, whose owners are known from the start."""
+TRACES_S = 3.0
+"""Longest wait at the end for a collector of traces: nobody needs it to serve."""
 FLUSH_S = 10.0
 """Longest wait for the database at the end."""
 
@@ -64,6 +66,8 @@ async def serve(given: Given) -> None:
     in_force = _in_force(app, given)
     unfollow = chores.follow_log(app, given.log_writer, loop)
     app.journal.start()
+    if app.traces is not None:
+        app.traces.start()
     ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop)
     servers = [await loop.create_server(ingress.connection, sock=sock) for sock in given.sockets]
     gc.collect()
@@ -86,6 +90,8 @@ async def serve(given: Given) -> None:
     await asyncio.gather(*running, return_exceptions=True)
     chores.save(app, clock)
     await app.journal.close(FLUSH_S)
+    if app.traces is not None:
+        await asyncio.to_thread(app.traces.close, TRACES_S)
     for desk in app.desks:
         await asyncio.to_thread(desk.close)
 

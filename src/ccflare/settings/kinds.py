@@ -222,6 +222,18 @@ class UpstreamUrl(_Words, msgspec.Struct, frozen=True):
         return text
 
 
+class CollectorUrl(_Words, msgspec.Struct, frozen=True):
+    """The address of something that is sent to, as text; empty means that nothing is sent."""
+
+    allowed: str = "an address like http://host[:port][/path] without user name, query or fragment, or nothing"
+
+    def from_text(self, text: str) -> str:
+        """See `Kind`."""
+        if text:
+            read_url(text)
+        return text
+
+
 class SecretKeys(_Words, msgspec.Struct, frozen=True):
     """A key that seals what is stored, and behind a comma the one before it; empty means none. Never shown."""
 

@@ -50,7 +50,8 @@ start. Of several variables, the first one that is set counts.
 
 _REST = """
 `SSL_CERT_FILE` and `SSL_CERT_DIR` are read by the TLS library itself: they name the authorities to trust
-instead of the system's, for example behind a proxy that inspects traffic.
+instead of the system's, for example behind a proxy that inspects traffic. OpenTelemetry's SDK, where traces are sent,
+reads its other standard variables by itself ([traces](traces.md)).
 """
 
 

@@ -12,6 +12,7 @@ import msgspec
 from ccflare.addresses import Reach
 from ccflare.settings.kinds import (
     Choice,
+    CollectorUrl,
     FilePath,
     Host,
     Hosts,
@@ -328,6 +329,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Encrypts the stored credentials; without the key they cannot be read any more. Better kept in the "
             "variable than in the file, which lies beside the database. To change it, give the new one and, "
             "behind a comma, the old one, for one start.",
+        ),
+    ] = ""
+    otel_endpoint: Annotated[
+        str,
+        _row(
+            CollectorUrl(),
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT OTEL_EXPORTER_OTLP_ENDPOINT",
+            "Where OpenTelemetry traces are sent, by OTLP over HTTP; `/v1/traces` is added unless it ends so. "
+            "Empty: nowhere. Needs the extra `otel`; see docs/traces.md.",
         ),
     ] = ""
     http_proxy: Annotated[
