@@ -100,6 +100,7 @@ SAMPLES: dict[str, tuple[str, object]] = {
     "secret_key": ("open-sesame, before-it", "open-sesame,before-it"),
     "log_dir": ("/var/log/ccflare", Path("/var/log/ccflare")),
     "db_path": ("/var/lib/ccflare.db", Path("/var/lib/ccflare.db")),
+    "otel_endpoint": ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
     "http_proxy": ("proxy:3128", "http://proxy:3128"),
     "https_proxy": ("http://u:p@proxy:3128", "http://u:p@proxy:3128"),
     "no_proxy": ("localhost,.internal", "localhost,.internal"),
