@@ -32,7 +32,7 @@ export function TokenBreakdown({ tokens, hits }: { tokens: Tokens; hits: number 
       </ul>
       <p className="faint">
         {percent(hits)} of the input came from a cache
-        {tokens.thinking_tokens ? `; ${brief(tokens.thinking_tokens)} of the output is thinking` : ""}
+        {tokens.thinking_tokens ? `; ${brief(tokens.thinking_tokens)} tokens of the output are thinking` : ""}
         {tokens.web_search_requests ? `; ${count(tokens.web_search_requests)} web searches` : ""}
       </p>
     </Panel>

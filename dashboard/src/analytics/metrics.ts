@@ -1,7 +1,7 @@
 /** What can be drawn over time: which series it has, in which unit, and how it is read from a point. */
 
 import type { Measures, Point } from "../api/questions";
-import type { Moment, Series } from "../charts/TimeChart";
+import type { Moment, Series } from "../charts/series";
 import { brief, dollars, duration, percent, speed } from "../format/numbers";
 
 export type Metric = "requests" | "cost" | "tokens" | "latency" | "errors" | "cache" | "speed";
