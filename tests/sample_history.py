@@ -65,7 +65,9 @@ def write_rows(path: Path, count: int, now_ms: int) -> None:
     store = open_store(path)
     rng = random.Random(3)
     first_ms = now_ms - MINUTE_MS - count * 1000
-    rows = (_exchange(first_ms + number * 1000, WORK, rng) for number in range(count))
+    kinds = [_exchange(first_ms, WORK, rng) for _ in range(500)]
+    instants = range(first_ms, first_ms + count * 1000, 1000)
+    rows = (replace(rng.choice(kinds), id=new_id(at_ms, rng), timestamp_ms=at_ms) for at_ms in instants)
     try:
         _write(store, rows)
     finally:
