@@ -47,7 +47,10 @@ export function AccountActions({ account }: { account: Account }) {
 
 function PauseOrResume({ account }: { account: Account }) {
   const pauses = account.state === "active" || account.state === "rate_limited";
-  const change = useAccountChange(() => (pauses ? accounts.pause(account.id, null) : accounts.resume(account.id)));
+  const change = useAccountChange<unknown, void>(
+    () => (pauses ? accounts.pause(account.id, null) : accounts.resume(account.id)),
+    () => tell(`${account.name} is ${pauses ? "paused" : "used again"}.`),
+  );
   return (
     <Button
       variant="default"
@@ -55,12 +58,7 @@ function PauseOrResume({ account }: { account: Account }) {
       loading={change.isPending}
       disabled={account.state === "expired"}
       aria-label={`${pauses ? "Pause" : "Resume"} ${account.name}`}
-      onClick={() =>
-        change.mutate(undefined, {
-          onSuccess: () => tell(`${account.name} is ${pauses ? "paused" : "used again"}.`),
-          onError: tellError,
-        })
-      }
+      onClick={() => change.mutate(undefined, { onError: tellError })}
     >
       {pauses ? "Pause" : "Resume"}
     </Button>

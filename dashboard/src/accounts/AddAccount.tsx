@@ -47,7 +47,10 @@ function ByKey({ onDone }: { onDone: () => void }) {
   const [key, setKey] = useState("");
   const [address, setAddress] = useState("");
   const [priority, setPriority] = useState<number | string>(0);
-  const add = useAccountChange(accounts.add);
+  const add = useAccountChange(accounts.add, (account) => {
+    tell(`${account.name} is added and serves the next request.`);
+    onDone();
+  });
   function submit(event: FormEvent): void {
     event.preventDefault();
     const account = {
@@ -57,12 +60,7 @@ function ByKey({ onDone }: { onDone: () => void }) {
       tier: 1,
       base_url: address.trim() || null,
     };
-    add.mutate(account, {
-      onSuccess: () => {
-        tell(`${account.name} is added and serves the next request.`);
-        onDone();
-      },
-    });
+    add.mutate(account);
   }
   return (
     <form onSubmit={submit} className="stack" autoComplete="off">
@@ -165,22 +163,17 @@ interface SecondProps {
 function Second({ begun, again, onDone }: SecondProps) {
   const [code, setCode] = useState("");
   const left = milliseconds(begun.expires_at) - useNow();
-  const complete = useAccountChange(accounts.completeSignIn);
+  const complete = useAccountChange(accounts.completeSignIn, (account) => {
+    tell(`${account.name} is signed in and serves the next request.`);
+    onDone();
+  });
   const isOver = left <= 0;
   useEffect(() => {
     if (isOver) setCode("");
   }, [isOver]);
   function submit(event: FormEvent): void {
     event.preventDefault();
-    complete.mutate(
-      { code: code.trim(), flow_id: begun.flow_id },
-      {
-        onSuccess: (account) => {
-          tell(`${account.name} is signed in and serves the next request.`);
-          onDone();
-        },
-      },
-    );
+    complete.mutate({ code: code.trim(), flow_id: begun.flow_id });
   }
   return (
     <form onSubmit={submit} className="stack">

@@ -35,19 +35,17 @@ export function FormDialog({
   ready = true,
   children,
 }: FormProps) {
-  const change = useAccountChange<unknown, void>(run);
+  const change = useAccountChange<unknown, void>(run, () => {
+    tell(done);
+    onClose();
+  });
   const error = (change.error as Refused | null)?.message ?? null;
   // biome-ignore lint/correctness/useExhaustiveDependencies: an old error is forgotten when the dialog opens again
   useEffect(() => change.reset(), [opened]);
   function submit(event: FormEvent): void {
     event.preventDefault();
     if (!ready || change.isPending) return;
-    change.mutate(undefined, {
-      onSuccess: () => {
-        tell(done);
-        onClose();
-      },
-    });
+    change.mutate();
   }
   return (
     <Modal opened={opened} onClose={onClose} title={title}>

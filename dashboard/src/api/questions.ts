@@ -109,11 +109,15 @@ export function useLogHistory(level: LogEntry["level"], text: string) {
   });
 }
 
-/** A change of the accounts; the list is asked anew when it is done. */
-export function useAccountChange<T, V>(run: (wanted: V) => Promise<T>) {
+/**
+ * A change of the accounts; the list is asked anew when it is done. `done` is called also when what asked for the change
+ * is taken away by it, as the card of a removed account is.
+ */
+export function useAccountChange<T, V>(run: (wanted: V) => Promise<T>, done?: (result: T, wanted: V) => void) {
   const queries = useQueryClient();
   return useMutation({
     mutationFn: run,
+    onSuccess: (result, wanted) => done?.(result, wanted),
     onSettled: () =>
       Promise.all([
         queries.invalidateQueries({ queryKey: ["accounts"] }),
