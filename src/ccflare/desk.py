@@ -9,7 +9,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from ccflare.errors import StoreBusy, StoreError
@@ -61,8 +61,8 @@ class Desk:
         except TimeoutError:
             raise StoreBusy(f"the database gave no answer within {within_s:g} s") from None
         finally:
-            if not future.done() and not future.cancel():
-                self._interrupt()
+            if not future.cancel():
+                self._interrupt_until_done(future)
 
     def stop(self) -> None:
         """Answer nothing more: who asks or waits gets DeskClosed, and what is being answered is interrupted."""
@@ -86,6 +86,12 @@ class Desk:
         if self._stop_told is None:
             self._stop_told = asyncio.get_running_loop().create_future()
         return self._stop_told
+
+    def _interrupt_until_done(self, future: "Future[Any]", times: int = round(STOP_S / _AGAIN_S)) -> None:
+        """End a question that nobody waits for any more, also when its statement has yet to begin."""
+        if times and not future.done():
+            self._interrupt()
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._interrupt_until_done, future, times - 1)
 
     def _interrupt(self) -> None:
         store = self._store

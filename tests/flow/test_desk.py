@@ -1,6 +1,7 @@
 """The desk: the store beside the loop, with a deadline for every question."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,24 @@ async def test_cancelling_a_question_frees_the_desk(desk: Desk) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert await desk.ask(lambda store: store.accounts(), within_s=5) == []
+    desk.close()
+
+
+async def test_a_question_that_is_cancelled_before_its_statement_begins_frees_the_desk(desk: Desk) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def count_later(store: Store) -> None:
+        begun.set()
+        assert cancelled.wait(5)
+        count_for_ever(store)
+
+    task = asyncio.create_task(desk.ask(count_later))
+    await asyncio.to_thread(begun.wait, 5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    cancelled.set()
     assert await desk.ask(lambda store: store.accounts(), within_s=5) == []
     desk.close()
 
