@@ -235,12 +235,14 @@ class Home:
 class Server:
     """A running `ccflare serve`."""
 
-    def __init__(self, home: Home, *flags: str) -> None:
+    def __init__(self, home: Home, *flags: str, files: int | None = None) -> None:
+        """`files`: how many descriptors it may have; None: as many as the tests."""
+        limited = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
         self.home = home
         self._stderr = home.path / f"stderr-{time.monotonic_ns()}.txt"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--port", "0", *flags],
+                [*limited, *COMMAND, "serve", "--port", "0", *flags],
                 env=home.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
@@ -333,9 +335,9 @@ class Server:
 
 
 @contextmanager
-def running(home: Home, *flags: str) -> Iterator[Server]:
+def running(home: Home, *flags: str, files: int | None = None) -> Iterator[Server]:
     """Run a server for as long as it is needed; in the end it must stop gently and have logged no defect."""
-    server = Server(home, *flags)
+    server = Server(home, *flags, files=files)
     try:
         yield server
         if server.process.poll() is None:

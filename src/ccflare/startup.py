@@ -11,6 +11,8 @@ from ccflare.store import open_store
 from ccflare.vault import Keys
 
 OPEN_FILES = 65_536
+OWN_FILES = 64
+"""Descriptors for everything but clients and upstream: database, log, listeners, look-ups."""
 
 
 def allow_many_connections() -> None:
@@ -24,6 +26,17 @@ def allow_many_connections() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit that they do not tell
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_clients() -> int:
+    """Return for how many clients there are descriptors: each stream takes a second one upstream."""
+    if sys.platform == "win32":
+        return OPEN_FILES
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+    return max(8, (files - OWN_FILES) // 2)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

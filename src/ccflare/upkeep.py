@@ -13,6 +13,9 @@ log = logging.getLogger("ccflare.Server")
 
 SETTINGS_EVERY_S = 1.0
 CHANGES_EVERY_S = 0.1
+CLOCK_EVERY_S = 1.0
+CLOCK_JUMP_S = 5.0
+"""Less than this is a clock that is being put right slowly."""
 
 
 class SettingsInForce:
@@ -69,3 +72,21 @@ async def save_changes(save: Callable[[], None], late: Callable[[float], None], 
         await clock.sleep(CHANGES_EVERY_S)
         late(max(0.0, clock.monotonic() - due_at))
         save()
+
+
+async def watch_clock(set_back: Callable[[int], None], clock: Clock) -> None:
+    """Notice when the wall clock jumps; `set_back` is told by how many milliseconds it went back.
+
+    What was to end in a minute would end in an hour and a minute then. A jump ahead needs nothing: what ends too early
+    is found out by asking upstream.
+    """
+    before = clock.now() - clock.monotonic()
+    while True:
+        await clock.sleep(CLOCK_EVERY_S)
+        now = clock.now() - clock.monotonic()
+        jump, before = now - before, now
+        if jump <= -CLOCK_JUMP_S:
+            log.warning("The clock was set back by %.0f s: limits end as much earlier", -jump)
+            set_back(round(-jump * 1000))
+        elif jump >= CLOCK_JUMP_S:
+            log.info("The clock went ahead by %.0f s: it was set, or the machine has slept", jump)

@@ -17,15 +17,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 
 from ccflare import answers
 from ccflare.gate import Gate, Refusal
 from ccflare.ingress import sockets
 from ccflare.ingress.asgi import AsgiApp, serve_asgi
 from ccflare.ingress.bounds import Bounds
+from ccflare.ingress.crowd import Crowd
 from ccflare.ingress.reader import Reader
 from ccflare.ingress.request import ClientRequest
 from ccflare.wire import Inbound
+
+_LOOKED_AT = 64
+"""Connections among which an idle one is looked for when there is no room for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class IngressSettings:
     gate: Gate
     loop: asyncio.AbstractEventLoop
     bounds: Bounds = field(default_factory=Bounds)
+    crowd: Crowd = field(default_factory=lambda: Crowd(1 << 30))
+    """How many clients there is room for."""
     connections: "set[Ingress]" = field(default_factory=set)
     """What is open; a stop has to wait for these and for `tasks`."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -63,6 +70,7 @@ class Ingress(asyncio.Protocol):
         self._serve = shared.serve
         self._app = shared.app
         self._connections = shared.connections
+        self._crowd = shared.crowd
         self._tasks = shared.tasks
         self._reader = Reader(self, shared.gate, shared.bounds)
         self._current: ClientRequest | None = None
@@ -86,8 +94,26 @@ class Ingress(asyncio.Protocol):
         self.transport = transport
         self.client = sockets.peer(transport)
         self._connections.add(self)
+        if len(self._connections) > self._crowd.most and not self._make_room():
+            self._send_refusal(503, self._crowd.turn_away(self.loop.time()))
+            self._close()  # without lingering: the descriptor is needed
+            return
         self.deadline = self.loop.time() + self._bounds.idle_s
         self._timer = self.loop.call_later(self._bounds.look_s, self._look)
+
+    def _make_room(self) -> bool:
+        """Close a connection that waits for its client to think of something, if one is found at once."""
+        for other in islice(self._connections, _LOOKED_AT):
+            if other is not self and other.is_idle:
+                other.shutdown()
+                return True
+        return False
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing was asked yet, or everything that was is answered."""
+        reader = self._reader
+        return self._current is None and self._ending_by is None and not reader.in_head and reader.arriving is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything; requests in progress learn that their client is gone."""

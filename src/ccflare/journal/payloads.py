@@ -11,6 +11,7 @@ from ccflare.journal.inbox import Inbox
 from ccflare.journal.trouble import REPORT_EVERY_S, Trouble
 from ccflare.journal.watch import WatchedStore
 from ccflare.payload import Captured, Payload, redacted
+from ccflare.store import packing  # noqa: F401  # a server has it from the start: descriptors may run out later
 
 log = logging.getLogger("ccflare.async-db-writer")
 

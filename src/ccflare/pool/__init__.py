@@ -337,6 +337,15 @@ class Pool:
             case _:
                 assert_never(effect)
 
+    def clock_set_back(self, by_ms: int) -> None:
+        """Have limits end as long from now as before the clock was set back.
+
+        One that upstream had named as an instant may end too early so: it is named again when somebody asks.
+        """
+        for member in self._members.values():
+            if member.set_back(by_ms):
+                self._changed[member.id] = member
+
     def states(self, now_ms: int) -> list[Standing]:
         """Return how every account stands, in the order of the store."""
         return [member.standing(self._sessions.count(member.id), now_ms) for member in self._members.values()]

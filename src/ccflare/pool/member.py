@@ -276,6 +276,17 @@ class Member:
         self.learn(limited_until_ms=None, limited_reason=None)
         return f"Account {account.name} is available again, rate limited until {iso(account.limited_until_ms)}"
 
+    def set_back(self, by_ms: int) -> bool:
+        """Have every wait end as long from now as before, after the clock was set back. True: the record changed."""
+        for pauses in (self.models, self.families):
+            for pause in pauses.values():
+                pause.until_ms -= by_ms
+        self.kept_at_ms -= by_ms
+        if self.account.limited_until_ms is None:
+            return False
+        self.learn(limited_until_ms=max(0, self.account.limited_until_ms - by_ms))
+        return True
+
     def standing(self, sessions: int, now_ms: int) -> Standing:
         """Return how the account stands."""
         asides = tuple(

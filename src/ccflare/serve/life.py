@@ -8,11 +8,11 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ccflare import logs, renewal, upkeep
+from ccflare import logs, renewal, startup, upkeep
 from ccflare.app import App, build
 from ccflare.bus import Alone, Colleagues
 from ccflare.clock import Clock, SystemClock
-from ccflare.ingress import IngressSettings
+from ccflare.ingress import Crowd, IngressSettings
 from ccflare.oauth import without_client
 from ccflare.serve import chores
 from ccflare.serve.orders import Orders
@@ -68,7 +68,7 @@ async def serve(given: Given) -> None:
     app.journal.start()
     if app.traces is not None:
         app.traces.start()
-    ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop)
+    ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop, crowd=Crowd(startup.most_clients()))
     servers = [await loop.create_server(ingress.connection, sock=sock) for sock in given.sockets]
     gc.collect()
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
@@ -124,6 +124,7 @@ def _chores(
         reread,
         lambda: upkeep.save_changes(lambda: chores.save(app, clock), app.vitals.delays.add, clock),
         lambda: chores.renew_prices(app, clock, lambda: given.colleagues.leads),
+        lambda: upkeep.watch_clock(app.pool.clock_set_back, clock),
         lambda: chores.show_life(given.service, clock),
         app.refresher.keep_fresh,
     )
