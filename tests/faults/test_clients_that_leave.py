@@ -1,5 +1,6 @@
 """Clients that go away or do not read: upstream is let go at once, nobody is blamed, memory stays bounded."""
 
+import resource
 import time
 from collections.abc import Callable
 
@@ -133,16 +134,46 @@ def _assert_still(question: Callable[[], bool], *, for_s: float = 0.7) -> None:
         time.sleep(0.02)
 
 
-def test_many_that_leave_at_once_leave_nothing(home: Home, server: Server, upstream: Upstream) -> None:
-    """A hundred clients that vanish in mid-stream leave neither exchange, upstream request nor descriptor."""
+@pytest.fixture
+def many() -> int:
+    """A thousand, where this process may have the two descriptors that each one costs it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 4096 if hard == resource.RLIM_INFINITY else min(hard, 4096)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return min(1000, (files - 256) // 2)
+
+
+def test_many_that_leave_at_once_leave_nothing(many: int, home: Home, server: Server, upstream: Upstream) -> None:
+    """A thousand clients that vanish in mid-stream leave neither exchange, upstream request nor descriptor."""
     ask(server.port, messages())
     descriptors = server.descriptors()
-    connections = [_begin(server, "[[fake stall]]") for _ in range(100)]
+    connections = [_begin(server, "[[fake stall]]") for _ in range(many)]
     for connection in connections:
         connection.body_until(b"message_start")
     for number, connection in enumerate(connections):
         ENDS[number % 2](connection)
-    rows = home.rows_when(101)
-    assert [row["status_code"] for row in rows[1:]] == [499] * 100
+    rows = home.rows_when(many + 1, within_s=20)
+    assert [row["status_code"] for row in rows[1:]] == [499] * many
+    assert {attempts_of(home, row) for row in rows[1:]} == {"alpha cancelled 200"}
     assert_at_rest(server, upstream, descriptors=descriptors)
-    assert len(home.rows()) == 101
+    assert len(home.rows()) == many + 1
+    assert_states(home, {"alpha": "active", "beta": "active"})
+    assert ask(server.port, messages()).status == 200
+
+
+def test_an_upstream_that_is_slower_than_its_client_waits(home: Home, server: Server, upstream: Upstream) -> None:
+    """A client that gives up and asks again, as SDKs do, leaves nothing behind; one with patience is served."""
+    upstream.rule({"delay_headers": 0.5})
+    for tries in range(1, 4):
+        connection = _begin(server, "Hello")
+        eventually(lambda: upstream.in_flight == 1)
+        connection.close()
+        assert len(upstream.settled_log(tries)) == tries
+    assert ask(server.port, messages(), session="leaving").status == 200
+    rows = home.rows_when(4)
+    assert [row["status_code"] for row in rows] == [499, 499, 499, 200]
+    assert [attempts_of(home, row) for row in rows] == ["alpha cancelled None"] * 3 + ["alpha deliver 200"]
+    assert [entry.aborted for entry in upstream.settled_log(4)] == ["client"] * 3 + [None]
+    assert_at_rest(server, upstream)
+    assert_states(home, {"alpha": "active", "beta": "active"})

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,12 +15,14 @@ from harness import (
     CLIENT_KEY,
     VERSION,
     Home,
+    Row,
     Server,
     Upstream,
     ask,
     assert_at_rest,
     assert_upstream_clean,
     client_headers,
+    eventually,
     messages,
     running,
 )
@@ -155,6 +158,37 @@ def test_an_account_comes_back_by_itself(home: Home, server: Server, upstream: U
     assert ask(server.port, messages()).status == 200
 
 
+def test_limited_accounts_come_back_one_by_one(home: Home, server: Server, upstream: Upstream) -> None:
+    """All are limited at once under load; each serves again from its own reset on, not from another's."""
+    upstream.faults(alpha={"status": 429, "retry_after": 3}, beta={"status": 429, "retry_after": 1})
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: ask(server.port, messages()).status, range(16)))
+    assert found == [429] * 16
+    assert_states(home, BOTH_LIMITED)
+    asked = len(upstream.settled_log())
+    upstream.forget()
+    first: Row = eventually(lambda: _served(server), what="beta is back")
+    alpha_ms = home.limited_until_ms("alpha") or 0
+    assert first["timestamp"] < alpha_ms
+    assert attempts_of(home, first) == "beta deliver 200"
+    eventually(lambda: time.time() * 1000 > alpha_ms, what="alpha's reset")
+    before = len(home.rows())
+    assert ask(server.port, messages("another session"), session="new").status == 200
+    rows = home.rows_when(before + 1)
+    assert attempts_of(home, rows[-1]) == "alpha deliver 200"
+    assert_states(home, {"alpha": "active", "beta": "active"})
+    assert sum(len(row["attempts"]) for row in rows if row["status_code"] == 429) == asked
+    assert_at_rest(server, upstream)
+
+
+def _served(server: Server) -> Row:
+    """Ask once; return the row of the first 200, nothing while there is none."""
+    if ask(server.port, messages()).status != 200:
+        return {}
+    rows = eventually(lambda: [row for row in server.home.rows() if row["status_code"] == 200])
+    return rows[0]
+
+
 def test_a_client_with_its_own_key_is_not_told_to_wait(make_home: Any, upstream: Upstream) -> None:
     """Limited accounts do not keep a client from using a key of its own."""
     home = make_home({"CCFLARE_UPSTREAM_URL": upstream.url})
@@ -174,7 +208,7 @@ def test_no_way_to_upstream_is_a_503(way: str, tmp_path: Any, upstream: Upstream
         url = {
             "refused": f"http://127.0.0.1:{port}",
             "no TLS there": upstream.url.replace("http://", "https://"),
-            "unknown host": "http://no-such-host.invalid",
+            "unknown host": "https://no-such-host.invalid",
             "untrusted": secure.url,
         }[way]
         home.add_account("alpha", "sk-ant-api03-alpha", url)
