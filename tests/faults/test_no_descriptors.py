@@ -69,7 +69,7 @@ def test_idle_clients_make_room(home: Home, upstream: Upstream) -> None:
 
 
 def test_when_there_is_no_descriptor_at_all(home: Home, upstream: Upstream) -> None:
-    """Without a descriptor for upstream a request fails in words; without one for clients nothing spins or dies."""
+    """Without a descriptor a request fails in words, new clients wait until there is one again, and nothing spins."""
     with running(home) as server:
         connection = rawhttp.Connection(server.port)
         with connection:
@@ -84,11 +84,16 @@ def test_when_there_is_no_descriptor_at_all(home: Home, upstream: Upstream) -> N
             with ExitStack() as stack:
                 for _ in range(50):
                     stack.enter_context(rawhttp.Connection(server.port))
+                waiting = stack.enter_context(rawhttp.Connection(server.port))
+                waiting.send(rawhttp.request_bytes("POST", "/v1/messages", client_headers(), messages()))
+                server.wait_for_log("Too many open files: new clients wait until others have left")
                 _assert_no_spin(server)
-            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+                resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+                assert waiting.answer().status == 200
+        server.wait_for_log("There are descriptors again")
         server.wait_for_log("Failed to proxy request with account alpha: connect_error")
         eventually(lambda: _status(server) == 200, what="it serves again")
-        failed, *_, served = home.rows_when(2)
+        failed, served, _ = home.rows_when(3)
         assert attempts_of(home, failed) == "alpha retry None, alpha retry None, alpha retry None, beta retry None"
         assert attempts_of(home, served) == "alpha deliver 200"
         assert_at_rest(server, upstream, descriptors=descriptors + 1)

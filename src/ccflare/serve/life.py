@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from ccflare import logs, renewal, startup, upkeep
 from ccflare.app import App, build
 from ccflare.bus import Alone, Colleagues
-from ccflare.clock import Clock, SystemClock
+from ccflare.clock import SystemClock
 from ccflare.ingress import Crowd, IngressSettings
 from ccflare.oauth import without_client
 from ccflare.serve import chores
+from ccflare.serve.doors import Doors
 from ccflare.serve.orders import Orders
 from ccflare.serve.stopping import stop
 from ccflare.settings import Loaded
@@ -69,13 +70,14 @@ async def serve(given: Given) -> None:
     if app.traces is not None:
         app.traces.start()
     ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop, crowd=Crowd(startup.most_clients()))
-    servers = [await loop.create_server(ingress.connection, sock=sock) for sock in given.sockets]
+    doors = Doors(given.sockets, ingress.connection)
+    await doors.open()
     gc.collect()
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
     sharing = Sharing(app, given.colleagues, clock, given.orders.reread.set) if given.colleagues.number else None
     app.readiness.listening = True
     given.on_ready()
-    running = [asyncio.create_task(chores.run(begin)) for begin in _chores(app, given, in_force, clock)]
+    running = [asyncio.create_task(chores.run(begin)) for begin in _chores(app, given, in_force, doors)]
     if sharing is not None:
         running.append(asyncio.create_task(chores.run(sharing.share_load)))
     await given.orders.stop.wait()
@@ -84,7 +86,7 @@ async def serve(given: Given) -> None:
     unfollow()
     app.exchanges.close()
     app.log_lines.close()
-    await stop(app, ingress, servers, given.orders)
+    await stop(app, ingress, doors, given.orders)
     for chore in running:
         chore.cancel()
     await asyncio.gather(*running, return_exceptions=True)
@@ -109,8 +111,10 @@ def _in_force(app: App, given: Given) -> upkeep.SettingsInForce:
 
 
 def _chores(
-    app: App, given: Given, in_force: upkeep.SettingsInForce, clock: Clock
+    app: App, given: Given, in_force: upkeep.SettingsInForce, doors: Doors
 ) -> tuple[Callable[[], Coroutine[None, None, None]], ...]:
+    clock = SystemClock()
+
     async def reread() -> None:
         while True:
             await given.orders.reread.wait()
@@ -124,6 +128,7 @@ def _chores(
         reread,
         lambda: upkeep.save_changes(lambda: chores.save(app, clock), app.vitals.delays.add, clock),
         lambda: chores.renew_prices(app, clock, lambda: given.colleagues.leads),
+        lambda: doors.watch(clock),
         lambda: upkeep.watch_clock(app.pool.clock_set_back, clock),
         lambda: chores.show_life(given.service, clock),
         app.refresher.keep_fresh,

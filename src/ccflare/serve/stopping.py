@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
 from ccflare.app import App
 from ccflare.ingress import IngressSettings
+from ccflare.serve.doors import Doors
 from ccflare.serve.orders import Orders
 
 log = logging.getLogger("ccflare.Server")
@@ -16,15 +16,14 @@ RETIRE_S = 1.0
 """How long a silent connection is kept when another process goes on: its client may be about to send a request."""
 
 
-async def stop(app: App, ingress: IngressSettings, servers: Sequence[asyncio.Server], orders: Orders) -> None:
+async def stop(app: App, ingress: IngressSettings, doors: Doors, orders: Orders) -> None:
     """Accept nothing more, let running exchanges finish within the limit, then cancel what is left.
 
     Where another process goes on, the limit is that of an exchange: there is no hurry.
     """
     settings = app.proxy.settings
     limit_ms = settings.exchange_timeout_ms if orders.replaced else settings.shutdown_timeout_ms
-    for server in servers:
-        server.close()
+    doors.close()
     for connection in tuple(ingress.connections):
         if orders.replaced:
             connection.retire(RETIRE_S)
