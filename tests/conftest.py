@@ -2,9 +2,13 @@
 
 import os
 
+import hypothesis
 import pytest
 
 from ccflare.settings import TABLE
+
+hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no finding
+hypothesis.settings.load_profile("suite")
 
 _skipped: list[str] = []
 
