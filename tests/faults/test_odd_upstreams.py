@@ -3,7 +3,9 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +115,39 @@ NO_ANSWER = [
     ("an upgrade nobody asked for", b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"),
     ("a line break in a field", OK + b"x-odd: a\r\n b\nc\x00d\r\ncontent-length: 2\r\n\r\n{}"),
     ("no HTTP", b"SSH-2.0-OpenSSH_9.6\r\n"),
+    ("a folded field", OK + b"x: a\r\n b\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a bare LF", b"HTTP/1.1 200 OK\ncontent-length: 2\n\n{}"),
+    ("a bare CR", OK + b"x: a\rb\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a space before the colon", OK + b"content-length : 2\r\n\r\n{}"),
+    ("a field without a name", OK + b": x\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a signed length", OK + b"content-length: +2\r\n\r\n{}"),
+    ("a hexadecimal length", OK + b"content-length: 0x2\r\n\r\n{}"),
+    ("a list of lengths", OK + b"content-length: 2, 2\r\n\r\n{}"),
+    ("a length beyond 64 bits", OK + b"content-length: 99999999999999999999\r\n\r\n{}"),
+    ("chunks and a length", OK + b"transfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n0\r\n\r\n"),
+    ("chunked twice", OK + b"transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+    ("gzip as a transfer coding", OK + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    ("chunks in HTTP/1.0", b"HTTP/1.0 200 OK\r\n" + CHUNKED + b"0\r\n\r\n"),
+    ("HTTP/2.0", b"HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a status of two digits", b"HTTP/1.1 20 OK\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a status of four digits", b"HTTP/1.1 2000 OK\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a status below 100", b"HTTP/1.1 099 OK\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a control in the reason", b"HTTP/1.1 200 O\x08K\r\ncontent-length: 2\r\n\r\n{}"),
+    ("a flood of interim answers", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000 + OK + b"content-length: 0\r\n\r\n"),
+    ("a flood of fields", OK + b"x: y\r\n" * 5000 + b"content-length: 0\r\n\r\n"),
+]
+
+BROKEN_LATER = [
+    ("a size with a sign", b"+5\r\nworld\r\n0\r\n\r\n"),
+    ("a size with 0x", b"0x5\r\nworld\r\n0\r\n\r\n"),
+    ("a size behind a space", b" 5\r\nworld\r\n0\r\n\r\n"),
+    ("a size that overflows", b"ffffffffffffffff5\r\nworld\r\n0\r\n\r\n"),
+    ("a bare LF", b"5\nworld\n0\n\n"),
+    ("a chunk that is too long", b"4\r\nworld\r\n0\r\n\r\n"),
+    ("an extension with a CR", b"5;a\rb\r\nworld\r\n0\r\n\r\n"),
+    ("an endless extension", b"5;" + b"x" * 500_000),
+    ("endless trailers", b"0\r\n" + b"x: y\r\n" * 100_000),
+    ("a length in the trailer", b"0\r\ncontent-length: 5\r\n\r\n"),
 ]
 
 
@@ -140,6 +175,58 @@ def test_odd_answers_that_are_none(scripted: Server, script: Script, answer: byt
     assert attempts_of(scripted.home, row) == "odd retry None"
     script.answer = OK + b"content-length: 2\r\n\r\n{}"
     assert ask(scripted.port, messages()).body == b"{}"
+
+
+@pytest.mark.parametrize("rest", [case[1] for case in BROKEN_LATER], ids=[case[0] for case in BROKEN_LATER])
+def test_framing_that_breaks_later_cuts_the_answer(scripted: Server, script: Script, rest: bytes) -> None:
+    """What breaks the framing behind the first bytes ends the client's answer as a cut, never as a whole one."""
+    script.answer, script.closes = OK + CHUNKED + b"5\r\nhello\r\n" + rest, True
+    eventually(lambda: scripted.health()["writer"]["queued"] == 0)
+    rows = len(scripted.home.rows())
+    found = ask(scripted.port, messages())
+    assert found.status == 200
+    assert found.end in {"cut", "reset"}
+    assert b"hello".startswith(found.body[:5])
+    assert b"world" not in found.body
+    (row,) = scripted.home.rows_when(rows + 1)[rows:]
+    assert (attempts_of(scripted.home, row), row["success"]) == ("odd broken 200", 0)
+    script.answer = OK + b"content-length: 2\r\n\r\n{}"
+    assert ask(scripted.port, messages()).body == b"{}"
+
+
+def test_an_upstream_that_trickles_its_head_has_no_more_time_than_others(tmp_path: Path) -> None:
+    """A head that comes byte by byte, for ever, ends at the deadline of the first byte, and nothing is left of it."""
+    home = Home(
+        tmp_path,
+        {"RETRY_ATTEMPTS": "1", "CCFLARE_CONNECT_TIMEOUT_MS": "400", "CCFLARE_FIRST_BYTE_TIMEOUT_MS": "400"},
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        listener.settimeout(rawhttp.DEADLINE_S)
+        home.add_account("slow", "sk-ant-api03-slow", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with running(home) as server:
+            ending = pool.submit(_trickle, listener)
+            found = ask(server.port, messages())
+            assert (found.status, b"first_byte_timeout" in found.body or b"no first byte" in found.body) == (503, True)
+            assert ending.result(rawhttp.DEADLINE_S) == "let go"
+            assert attempts_of(home, home.rows_when(1)[0]) == "slow retry None"
+
+
+def _trickle(listener: socket.socket) -> str:
+    """Send a head that does not end until the other side goes."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(OK)
+        connection.settimeout(0.02)
+        for _ in range(1000):
+            try:
+                connection.sendall(b"x: y\r\n")
+                if connection.recv(65536) == b"":
+                    return "let go"
+            except TimeoutError:
+                continue
+            except OSError:
+                return "let go"
+    return "never"
 
 
 def test_the_path_of_the_base_url_comes_first(scripted: Server, script: Script) -> None:

@@ -7,6 +7,7 @@ measured (httptools 0.9) and is closed here: codings other than one `chunked`, c
 """
 
 import asyncio
+import re
 from typing import Any, Protocol
 
 import httptools
@@ -37,6 +38,7 @@ class Connection(request.Connection, Protocol):
         ...
 
 
+_ABSOLUTE = re.compile(rb"http://([^/?#@]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
 _TOO_LARGE = "The request head is too large"
 
 
@@ -142,6 +144,7 @@ class Reader:
         version = parser.get_http_version()
         request = ClientRequest(self._connection, parser.get_method(), self.target, headers, version)
         refusal = _judge(request, self._bounds) or self._gate.refusal(request)
+        self.target = request.target
         if refusal is not None:
             raise _Stop(*refusal)
         self._upgrade = parser.should_upgrade()
@@ -182,6 +185,18 @@ class _BodyOnly:
         self.on_message_complete = reader.on_message_complete
 
 
+def _read_absolute_form(request: ClientRequest) -> None:
+    """Turn `http://host/path` into the path where the host is the one that `Host` names (RFC 9112 §3.2.2).
+
+    Clients that take us for a proxy send it; the gate tells whether the host is ours. Anything else stays and is
+    refused.
+    """
+    found = _ABSOLUTE.fullmatch(request.target)
+    if found is not None and found[1].lower() == request.fields.get(b"host", b"").lower():
+        path = found[2] or b"/"
+        request.target = path if path.startswith(b"/") else b"/" + path
+
+
 def _framing(request: ClientRequest) -> bytes:
     return b"transfer-encoding: chunked" if request.length is None else b"content-length: %d" % request.length
 
@@ -194,6 +209,8 @@ def _judge(request: ClientRequest, bounds: Bounds) -> Refusal | None:
     """Return why a request is refused for its form, or None; RFC 9112 §3.2, §6.1, §6.3."""
     if request.http_version not in {"1.1", "1.0"}:
         return 505, "This server speaks HTTP/1.1"
+    if not request.target.startswith(b"/"):
+        _read_absolute_form(request)
     target = request.target
     if request.method == b"CONNECT" or not target.startswith(b"/") or b"#" in target:
         return 400, "The request target must be a path: this is not a forward proxy"

@@ -32,7 +32,25 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "space behind the version": (400, head(first=b"GET /v1/m HTTP/1.1 ")),
     "CONNECT": (400, head(first=b"CONNECT api.example.com:443 HTTP/1.1")),
     "CONNECT to a path": (400, head(first=b"CONNECT /v1/m HTTP/1.1")),
-    "absolute-form": (400, head(first=b"GET http://evil.example/v1/m HTTP/1.1")),
+    "absolute-form for another host": (400, head(first=b"GET http://evil.example/v1/m HTTP/1.1")),
+    "absolute-form with another port": (400, head(first=b"GET http://localhost:1/v1/m HTTP/1.1")),
+    "absolute-form with a user": (400, head(first=b"GET http://localhost@evil.example/v1/m HTTP/1.1")),
+    "absolute-form with a backslash": (400, head(first=b"GET http://localhost\\@evil.example/v1/m HTTP/1.1")),
+    "absolute-form with https": (400, head(first=b"GET https://localhost/v1/m HTTP/1.1")),
+    "absolute-form with another scheme": (400, head(first=b"GET ftp://localhost/v1/m HTTP/1.1")),
+    "absolute-form without a host": (400, head(first=b"GET http:///v1/m HTTP/1.1")),
+    "absolute-form with a fragment": (400, head(first=b"GET http://localhost/v1/m#x HTTP/1.1")),
+    "absolute-form of a foreign host": (
+        403,
+        b"GET http://evil.example/v1/m HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    ),
+    "absolute-form of a foreign origin": (
+        403,
+        head(b"Origin: http://evil.example", first=b"GET http://localhost/v1/m HTTP/1.1"),
+    ),
+    "absolute-form and two hosts": (400, head(b"Host: localhost", first=b"GET http://localhost/v1/m HTTP/1.1")),
+    "authority-form": (400, head(first=b"GET localhost:80 HTTP/1.1")),
+    "a path without its slash": (400, head(first=b"GET v1/m HTTP/1.1")),
     "asterisk-form": (400, head(first=b"OPTIONS * HTTP/1.1")),
     "fragment": (400, head(first=b"GET /v1/m#x HTTP/1.1")),
     "control in the target": (400, head(first=b"GET /v1/\x01 HTTP/1.1")),
@@ -55,6 +73,13 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     "a foreign host": (403, b"GET /v1/m HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
     "negative length": (400, head(b"Content-Length: -1")),
     "signed length": (400, head(b"Content-Length: +1")),
+    "length with a space inside": (400, head(b"Content-Length: 1 0")),
+    "length with an underscore": (400, head(b"Content-Length: 1_0")),
+    "length in other digits": (400, head(b"Content-Length: \xd9\xa1")),
+    "length with a decimal": (400, head(b"Content-Length: 2.0")),
+    "folded length": (400, head(b"Content-Length:", b" 2")),
+    "folded coding": (400, head(b"Transfer-Encoding:", b" chunked")),
+    "length without a colon": (400, head(b"Content-Length 2")),
     "hex length": (400, head(b"Content-Length: 0x10")),
     "empty length": (400, head(b"Content-Length:")),
     "list of lengths": (400, head(b"Content-Length: 2, 2")),
@@ -79,6 +104,14 @@ REFUSED: dict[str, tuple[int, bytes]] = {
 BROKEN_BODIES = {
     "negative": b"-1\r\nx",
     "hex prefix": b"0x1\r\nx\r\n0\r\n\r\n",
+    "sign": b"+1\r\nx\r\n0\r\n\r\n",
+    "underscore": b"1_0\r\nxxxxxxxxxxxxxxxx\r\n0\r\n\r\n",
+    "space before": b" 1\r\nx\r\n0\r\n\r\n",
+    "comma": b"1,1\r\nx\r\n0\r\n\r\n",
+    "NUL": b"1\0\r\nx\r\n0\r\n\r\n",
+    "bare CR behind the data": b"1\r\nx\r0\r\n\r\n",
+    "bare LF in the trailer": b"0\r\nX: y\n\r\n",
+    "folded trailer": b"0\r\nX: y\r\n z\r\n\r\n",
     "space": b"1 \r\nx\r\n0\r\n\r\n",
     "bare LF": b"1\nx\r\n0\r\n\r\n",
     "bare LF behind the data": b"1\r\nx\n0\r\n\r\n",
@@ -266,6 +299,40 @@ class TestUpgrade:
             assert [connection.answer().header("x-target") for _ in range(3)] == ["/v1/1", "/v1/2", "/v1/3"]
 
 
+class TestAbsoluteForm:
+    """A target that names us in full means its path (RFC 9112 §3.2.2); clients that take us for a proxy send it."""
+
+    @pytest.mark.parametrize(
+        ("target", "path"),
+        [
+            ("http://localhost/v1/m?a=b", "/v1/m?a=b"),
+            ("HTTP://LOCALHOST/v1/m", "/v1/m"),
+            ("http://localhost//v1/m", "//v1/m"),
+            ("http://localhost", "/"),
+            ("http://localhost?x", "/?x"),
+            ("http://localhost/api/x", "/api/x"),
+            ("http://localhost/v1/http://evil.example/", "/v1/http://evil.example/"),
+        ],
+    )
+    def test_it_is_routed_by_its_path(self, patient: Listener, target: str, path: str) -> None:
+        """It is proxied when its path begins with `/v1/`, verbatim from there on, and ours otherwise."""
+        served = len(patient.seen)
+        with patient.connect() as connection:
+            connection.send(get(target))
+            answer = connection.answer()
+            if path.startswith("/v1/"):
+                assert answer.header("x-target") == path
+            else:
+                assert json.loads(answer.body)["path"] == path.partition("?")[0]
+        assert len(patient.seen) == served + path.startswith("/v1/")
+
+    def test_its_host_is_checked_like_any_other(self, patient: Listener) -> None:
+        """A page of another site cannot change anything by it."""
+        with patient.connect() as connection:
+            connection.send(post(b"{}", "http://localhost/api/x", ("Content-Type", "text/plain")))
+            assert connection.answer().status == 415
+
+
 class TestPaths:
     """Routing decides on the raw path."""
 
@@ -281,6 +348,12 @@ class TestPaths:
             ("/V1/messages", "/V1/messages"),
             ("/v1", "/v1"),
             ("/a%20b%C3%A9", "/a bé"),
+            ("/./v1/messages", "/./v1/messages"),
+            ("/;/v1/messages", "/;/v1/messages"),
+            ("/\\v1/messages", "/\\v1/messages"),
+            ("/v1\\messages", "/v1\\messages"),
+            ("/v1;/messages", "/v1;/messages"),
+            ("/%00/v1/messages", "/\0/v1/messages"),
             ("/?/v1/x", "/"),
         ],
     )
