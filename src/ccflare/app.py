@@ -11,6 +11,7 @@ from typing import NamedTuple
 from starlette.applications import Starlette
 
 from ccflare import api
+from ccflare.addresses import foreign_reach
 from ccflare.api import Configuration, Health, Readiness, Streams
 from ccflare.bus import Alone, Colleagues
 from ccflare.client_keys import ClientKeys
@@ -170,7 +171,7 @@ def build(
         readiness=readiness,
         read_metrics=vitals.read,
         configuration=configuration,
-        read_reach=lambda: transport.reach,
+        judge_address=lambda place: transport.refusal(place, foreign_reach(transport.reach)),
         log_dir=settings.log_dir,
         exchanges=exchanges,
         running=running,

@@ -26,6 +26,20 @@ def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def test_a_name_that_leads_inside_is_refused_where_it_is_written(hosts: Path, home: Home) -> None:
+    """On the command line and by the API, a name of a private address is an error that says so."""
+    hosts.write_text("127.0.0.1 localhost\n10.0.0.1 gateway.test\n")
+    url = "https://gateway.test/v1"
+    done = home.ccflare("--add-account", "x", "--api-key", "-", "--base-url", url, stdin="sk-ant-x", check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "private network" in done.stderr
+    with running(home) as server:
+        body = b'{"name": "x", "api_key": "sk-ant-x", "base_url": "https://gateway.test/v1"}'
+        found = ask(server.port, body, target="/api/accounts", headers=[("Content-Type", "application/json")])
+        assert (found.status, b"private network" in found.body) == (400, True)
+    assert "x" not in home.states()
+
+
 def test_a_name_that_comes_back(hosts: Path, make_home: Any, upstream: Upstream) -> None:
     """While a name is unknown another account serves; once it is known its own does, and goes on when it is lost."""
     home: Home = make_home({"CCFLARE_PRIVATE_UPSTREAMS": "all"})

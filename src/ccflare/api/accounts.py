@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ccflare.addresses import OTHER_PROTOCOLS, foreign_reach, read_url, trouble
+from ccflare.addresses import OTHER_PROTOCOLS, read_url
 from ccflare.api.account_view import AccountView, account_views
 from ccflare.api.parts import Parts
 from ccflare.api.reading import CONTROLS, Body, NoWords
@@ -111,7 +111,7 @@ async def add_account(parts: Parts, body: NewAccount) -> AccountView:
     account = Account(
         id=new_id(now_ms, random.SystemRandom()),
         name=_checked_name(body.name),
-        base_url=checked_address(parts, body.base_url),
+        base_url=await checked_address(parts, body.base_url),
         priority=body.priority,
         tier=body.tier,
         created_at_ms=now_ms,
@@ -201,10 +201,10 @@ def _checked_name(name: str) -> str:
         raise InvalidRequest("name", str(error)) from None
 
 
-def checked_address(parts: Parts, url: str | None, field: str = "base_url") -> str | None:
+async def checked_address(parts: Parts, url: str | None, field: str = "base_url") -> str | None:
     """Return an address that may be connected. Raises InvalidRequest.
 
-    Who calls may sit at another machine, so this one's own addresses are not theirs to use.
+    Who calls may sit at another machine, so this one's own addresses are not theirs to name.
     """
     if url is None:
         return None
@@ -212,6 +212,6 @@ def checked_address(parts: Parts, url: str | None, field: str = "base_url") -> s
         place = read_url(url)
     except ValueError:
         raise InvalidRequest(field, f"is not {UpstreamUrl().allowed}") from None
-    if reason := trouble(place, foreign_reach(parts.read_reach())):
+    if reason := await parts.judge_address(place):
         raise InvalidRequest(field, f"may not be connected: {reason}")
     return url

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ccflare.addresses import Reach
+from ccflare.addresses import Place
 from ccflare.api.configuration import Configuration
 from ccflare.api.health import Health
 from ccflare.api.readiness import Readiness
@@ -61,8 +61,8 @@ class Parts:
     read_metrics: Callable[[], Snapshot]
     """Returns those of this process."""
     configuration: Configuration
-    read_reach: Callable[[], Reach]
-    """Returns how far beyond the public internet upstream addresses may lie."""
+    judge_address: Callable[[Place], Awaitable[str | None]]
+    """Says why an address that a caller names may not be connected; None: it may."""
     log_dir: Path
     exchanges: Feed
     """Exchanges as they end."""

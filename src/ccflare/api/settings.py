@@ -160,7 +160,7 @@ async def _change(parts: Parts, changes: dict[str, Any]) -> ChangedSettings:
         if value is not None:
             _check(_ROWS[name], value)
             if name in CONNECTED:
-                checked_address(parts, value.strip(), name)
+                await checked_address(parts, value.strip(), name)
     loaded = await parts.configuration.change(changes) if changes else await parts.configuration.read()
     if changes:
         log.info("Settings written by the API: %s", ", ".join(changes))

@@ -64,7 +64,7 @@ async def begin_sign_in(parts: Parts, body: SignInWanted) -> SignInBegun:
     wanted = sign_in.NewAccount(
         name=body.name,
         mode=body.mode,
-        base_url=checked_address(parts, body.base_url),
+        base_url=await checked_address(parts, body.base_url),
         priority=body.priority,
         tier=body.tier,
     )

@@ -10,9 +10,14 @@ from ccflare.cli.output import complain
 if TYPE_CHECKING:
     import click
 
+    from ccflare.addresses import Place, Reach
     from ccflare.records import Account
     from ccflare.settings import Loaded
     from ccflare.store import Store
+
+
+_LOOK_UP_S = 2.0
+"""How long it is waited for a name that somebody writes."""
 
 
 def load_settings(flags: Mapping[str, object] | None = None, *, create: bool = False, tell: bool = True) -> "Loaded":
@@ -35,12 +40,39 @@ def check_address(loaded: "Loaded", url: str | None) -> None:
 
     if url is None:
         return
+    reach = loaded.settings.private_upstreams
     try:
-        reason = trouble(read_url(url), loaded.settings.private_upstreams)
+        place = read_url(url)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    reason = trouble(place, reach)
+    if reason is None and not (loaded.settings.https_proxy or loaded.settings.http_proxy):  # a proxy looks names up
+        reason = _led_inside(place, reach)
     if reason is not None:
         raise RequestError(f"{url} may not be connected: {reason}")
+
+
+def _led_inside(place: "Place", reach: "Reach") -> str | None:
+    """Say why none of the addresses that a name leads to now may be connected; None also when nobody knows in time."""
+    import socket
+    import threading
+
+    from ccflare.addresses import class_of, peer_trouble
+
+    reasons: list[str | None] = []
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return  # it is said when it is connected
+        reasons.extend([peer_trouble(place.scheme, place.host, str(each[4][0]), reach) for each in found])
+
+    if class_of(place.host) is None:
+        looking = threading.Thread(target=look_up, daemon=True)
+        looking.start()
+        looking.join(_LOOK_UP_S)
+    return None if None in reasons else next(iter(reasons), None)
 
 
 @contextmanager

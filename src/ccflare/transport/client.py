@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from ccflare.addresses import Reach
+from ccflare.addresses import Place, Reach, trouble
 from ccflare.errors import TransportError
 from ccflare.transport.connection import Connection
 from ccflare.transport.egress import Egress, Route, system_tls
@@ -21,6 +21,8 @@ KEEP_IDLE_S = 55.0
 IDLE_PER_ROUTE = 128
 IDLE_TOTAL = 512
 _ROUTES = 1024
+LOOK_UP_S = 2.0
+"""How long it is waited for a name that somebody writes."""
 
 DIRECT = ProxyRules()
 """No outgoing proxy for anything."""
@@ -79,6 +81,22 @@ class Transport:
             self._egress.reach = reach
             for connection in self._pool.clear():  # what is idle may lead where nothing leads now
                 connection.abort()
+
+    async def refusal(self, place: Place, reach: Reach) -> str | None:
+        """Say why an address may not be connected, also by where its name leads now; None: it may, or nobody knows.
+
+        What counts is what is found when it is connected: this is for the person who writes the address.
+        """
+        if reason := trouble(place, reach):
+            return reason
+        origin = Origin(place.scheme, place.host, place.port)
+        if self.proxies.proxy_for(origin) is not None:
+            return None
+        try:
+            async with asyncio.timeout(LOOK_UP_S):
+                return await self._egress.refusal(origin, reach)
+        except (TimeoutError, TransportError):
+            return None
 
     @property
     def connections_open(self) -> int:

@@ -80,6 +80,11 @@ class Egress:
         except ValueError as error:  # a host that TLS cannot carry as a server name
             raise _error(route, hop, str(error)) from error
 
+    async def refusal(self, origin: Origin, reach: Reach) -> str | None:
+        """Say why none of the addresses that a name leads to may be connected; None: one may. Raises TransportError."""
+        reasons = _reasons(origin, await self._resolver.resolve(origin.host, origin.port), reach)
+        return None if None in reasons else reasons[0]
+
     async def aclose(self) -> None:
         """End what runs in the background."""
         await self._resolver.aclose()
@@ -96,7 +101,7 @@ class Egress:
 
     def _permitted(self, origin: Origin, addresses: Sequence[Address]) -> Sequence[Address]:
         """Return the addresses that may be connected. Raises TransportError when none may."""
-        reasons = [peer_trouble(origin.scheme, origin.host, str(peer[0]), self.reach) for _, peer in addresses]
+        reasons = _reasons(origin, addresses, self.reach)
         permitted = [address for address, reason in zip(addresses, reasons, strict=True) if reason is None]
         if not permitted:
             self._resolver.doubt(origin.host, origin.port)
@@ -151,6 +156,10 @@ async def _attach(protocol: asyncio.Protocol, connected: socket.socket) -> None:
 def _error(route: Route, hop: Origin, reason: str) -> TransportError:
     what = "proxy" if route.proxy is not None else "upstream"
     return TransportError("connect_error", f"cannot connect to {what} {hop.host}:{hop.port}: {reason}")
+
+
+def _reasons(origin: Origin, addresses: Sequence[Address], reach: Reach) -> list[str | None]:
+    return [peer_trouble(origin.scheme, origin.host, str(peer[0]), reach) for _, peer in addresses]
 
 
 def _refused(origin: Origin, reason: str) -> TransportError:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ccflare.addresses import Reach
+from ccflare.addresses import Reach, read_url
 from ccflare.errors import TransportError
 from ccflare.transport import ProxyRules, Transport
 from ccflare.transport.proxies import Proxy
@@ -45,6 +45,23 @@ async def test_a_name_does_not_lead_inside(address: str, reach: Reach) -> None:
         said = await refusal(transport, Origin("https", "api.example", server.origin.port))
         assert "will not connect to upstream api.example" in said
         assert transport.connections_open == 0
+
+
+async def test_who_writes_an_address_is_told_where_it_leads() -> None:
+    """A name that leads inside is refused when it is written; one that leads nowhere for now is not."""
+
+    async def unknown(host: str, port: int) -> Sequence[Address]:
+        raise OSError("no such name")
+
+    place = read_url("https://api.example")
+    for lookup, refused in (
+        (Names(["10.0.0.1"]), True), (Names(["127.0.0.1", "::1"]), True), (Names(["10.0.0.1", "8.8.8.8"]), False),
+        (Names(["8.8.8.8"]), False), (unknown, False),
+    ):  # fmt: skip
+        async with closing(Transport(lookup=lookup)) as transport:
+            assert (await transport.refusal(place, "loopback") is not None) == refused
+    async with closing(Transport(lookup=unknown)) as transport:
+        assert await transport.refusal(read_url("https://10.0.0.1"), "loopback")
 
 
 async def test_a_name_that_is_rebound_is_not_followed() -> None:
