@@ -81,21 +81,22 @@ class Place(NamedTuple):
 
 def read_url(url: str) -> Place:
     """Read `http(s)://host[:port][/path]`. Raises ValueError with a sentence for who has written it."""
+    shown = "it" if "@" in url else repr(url)  # a password is in no message
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError(f"{url!r} has characters that a URL cannot have")
+        raise ValueError(f"{shown} has characters that a URL cannot have")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"{url!r} is not a URL: {error}") from None
+        raise ValueError(f"{shown} is not a URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{url!r} must look like https://host[:port][/path]")
+        raise ValueError(f"{shown} must look like https://host[:port][/path]")
     if "@" in parts.netloc or "?" in url or "#" in url:
         raise ValueError("a base URL has no user name, query or fragment")
     if not _AUTHORITY.fullmatch(parts.netloc) or not _is_host(parts.hostname):
-        raise ValueError(f"{url!r} names no host")
+        raise ValueError(f"{shown} names no host")
     if port == 0 or port in OTHER_PROTOCOLS:
-        raise ValueError(f"{url!r} has a port that is not for HTTP")
+        raise ValueError(f"{shown} has a port that is not for HTTP")
     return Place(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80), parts.path)
 
 
@@ -153,6 +154,14 @@ def trouble(place: Place, reach: Reach) -> str | None:
     if kind is None:
         return None if place.scheme == "https" or reach == "all" else _PLAIN
     return _refused(place.scheme, kind, reach)
+
+
+def url_trouble(url: str, reach: Reach) -> str | None:
+    """The same of what may be no URL of an upstream at all."""
+    try:
+        return trouble(read_url(url), reach)
+    except ValueError as error:
+        return str(error)
 
 
 def peer_trouble(scheme: str, host: str, address: str, reach: Reach) -> str | None:

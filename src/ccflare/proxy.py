@@ -42,7 +42,7 @@ from ccflare.refresh import Refresher
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.traces import Traces
-from ccflare.transport import Response, Transport
+from ccflare.transport import Response, Transport, address_of
 from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
 
 log = logging.getLogger("ccflare.Proxy")
@@ -298,7 +298,7 @@ class Proxy:
         url = attempt.account.base_url or self.settings.upstream_url
         base = self._base_urls.get(url)
         if base is None:
-            base = self._base_urls[url] = BaseUrl.parse(url)
+            base = self._base_urls[url] = address_of(url)
         inbound, started = x.inbound, attempt.started
         target = base.prefix + inbound.target if base.prefix else inbound.target
         if log.isEnabledFor(logging.DEBUG):

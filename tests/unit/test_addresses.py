@@ -2,7 +2,7 @@
 
 import pytest
 
-from ccflare.addresses import Class, Reach, class_of, foreign_reach, peer_trouble, read_url, trouble
+from ccflare.addresses import Class, Reach, class_of, foreign_reach, peer_trouble, read_url, trouble, url_trouble
 
 CLASSES: dict[Class, str] = {
     "public": "8.8.8.8 160.79.104.10 172.15.0.1 172.32.0.1 192.169.0.1 198.18.0.7 2606:4700::1 ::ffff:8.8.8.8 "
@@ -101,3 +101,14 @@ def test_what_is_no_address_of_an_upstream(url: str) -> None:
         return
     with pytest.raises(ValueError, match=r"\S"):
         read_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2@h:99999", "https:\\me:hunter2@h", "ftp://me:hunter2@h", "me:hunter2@h"]
+)
+def test_a_password_is_in_no_message(url: str) -> None:
+    """What is wrong with an address is said without repeating one that has a password."""
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        read_url(url)
+    assert "hunter2" not in str(caught.value)
+    assert url_trouble(url, "all") == str(caught.value)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ccflare import logs, renewal, startup, upkeep
+from ccflare.addresses import url_trouble
 from ccflare.app import App, build
 from ccflare.bus import Alone, Colleagues
 from ccflare.clock import SystemClock
@@ -19,6 +20,7 @@ from ccflare.serve.doors import Doors
 from ccflare.serve.orders import Orders
 from ccflare.serve.stopping import stop
 from ccflare.settings import Loaded
+from ccflare.settings.kinds import without_user
 from ccflare.sharing import Sharing
 from ccflare.store import Store, open_store
 from ccflare.systemd import ServiceState
@@ -138,6 +140,9 @@ def _chores(
 def _remember(app: App, store: Store, now_ms: int) -> None:
     """Begin with what an earlier run has left: accounts, their limits, sessions."""
     accounts = store.accounts()
+    for account in accounts:
+        if account.base_url and (reason := url_trouble(account.base_url, app.transport.reach)):
+            log.warning("Account %s cannot be used at %s: %s", account.name, without_user(account.base_url), reason)
     app.load(accounts, store.credentials())
     app.client_keys.load(store.client_keys.admission())
     if trouble := without_client(app.proxy.settings.client_id, accounts):

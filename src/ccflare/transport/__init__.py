@@ -4,8 +4,8 @@
 `egress` makes new ones, `client` is what the rest of the program calls.
 """
 
-from ccflare.transport.client import Deadlines, Transport
+from ccflare.transport.client import Deadlines, Transport, address_of
 from ccflare.transport.proxies import Proxy, ProxyRules
 from ccflare.transport.response import Response
 
-__all__ = ["Deadlines", "Proxy", "ProxyRules", "Response", "Transport"]
+__all__ = ["Deadlines", "Proxy", "ProxyRules", "Response", "Transport", "address_of"]

@@ -14,7 +14,7 @@ from ccflare.transport.pool import IdlePool
 from ccflare.transport.proxies import ProxyRules
 from ccflare.transport.resolver import Lookup, Resolver
 from ccflare.transport.response import Response
-from ccflare.wire import Origin, OutgoingRequest
+from ccflare.wire import BaseUrl, Origin, OutgoingRequest
 
 KEEP_IDLE_S = 55.0
 """Common servers and balancers close idle connections after 60 or 75 s: closing first avoids most races."""
@@ -266,6 +266,17 @@ class Transport:
             connection.abort()
         if (expiry := self._pool.next_expiry()) is not None:
             self._reaper = loop.call_at(expiry, self._reap)
+
+
+def address_of(url: str) -> BaseUrl:
+    """Read an upstream's address, which may be older than the rules it must follow now.
+
+    Raises TransportError (`refused_address`).
+    """
+    try:
+        return BaseUrl.parse(url)
+    except ValueError as error:
+        raise TransportError("refused_address", str(error)) from None
 
 
 async def _uploading(
