@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 import rawhttp
-from faultcase import attempts_of
+from faultcase import assert_states, attempts_of
 from harness import (
     MODEL,
     Home,
@@ -29,6 +29,7 @@ from harness import (
 )
 
 MIB = 1024 * 1024
+BOTH_ACTIVE = {"alpha": "active", "beta": "active"}
 BOUNDARY = "a-boundary-of-our-own"
 DECODERS = {
     "gzip": gzip.decompress,
@@ -56,6 +57,7 @@ def test_a_body_that_is_too_long_to_keep_is_streamed_once(home: Home, server: Se
     assert (entry.body_bytes, entry.body_sha256) == (len(body), hashlib.sha256(body).hexdigest())
     assert server.resident_bytes() < before + 30 * MIB
     assert attempts_of(home, home.rows_when(2)[-1]) == "alpha deliver 200"
+    assert_states(home, BOTH_ACTIVE)
 
 
 def test_a_body_that_was_streamed_is_not_sent_again(home: Home, server: Server, upstream: Upstream) -> None:
@@ -66,16 +68,18 @@ def test_a_body_that_was_streamed_is_not_sent_again(home: Home, server: Server, 
     assert (found.status, b"Overloaded" in found.body) == (529, True)
     assert attempts_of(home, home.rows_when(1)[0]) == "alpha retry 529"
     assert len(upstream.settled_log(1)) == 1
+    assert_states(home, BOTH_ACTIVE)
 
 
 def test_a_body_that_is_kept_goes_to_the_next_account(home: Home, server: Server, upstream: Upstream) -> None:
     """20 MB are sent again, byte for byte, when the first account is limited."""
-    upstream.faults(alpha="429")
+    upstream.faults(alpha="429-long")
     body = messages("x" * (20 * MIB))
     assert ask(server.port, body).status == 200
     entries = upstream.settled_log(2)
     assert {entry.body_sha256 for entry in entries} == {hashlib.sha256(body).hexdigest()}
     assert attempts_of(home, home.rows_when(1)[0]) == "alpha next 429, beta deliver 200"
+    assert_states(home, {"alpha": "rate_limited", "beta": "active"})
     assert_upstream_clean(upstream)
 
 
@@ -99,6 +103,7 @@ def test_an_answer_before_the_body_is_complete(home: Home, server: Server, upstr
     assert (found.status, b"Too much" in found.body) == (413, True)
     assert attempts_of(home, home.rows_when(1)[0]) == "alpha deliver 413"
     assert_at_rest(server, upstream)
+    assert_states(home, BOTH_ACTIVE)
 
 
 def test_an_upstream_that_does_not_read_holds_the_client_back(tmp_path: Any) -> None:
