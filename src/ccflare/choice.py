@@ -68,7 +68,7 @@ def again(choice: Choice) -> Choice:
 def in_words(choice: Choice, names: Mapping[str, str]) -> str:
     """Return a choice in words, without the instant. `names` are those of the accounts by their ids."""
     words = choice.words
-    if choice.instead_of is None:
+    if choice.instead_of is None or choice.why == "again":
         return words
     own = names.get(choice.instead_of, "an account that is gone")
     if choice.why == "stand_in":

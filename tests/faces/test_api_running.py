@@ -11,7 +11,7 @@ import pytest
 
 from api_kit import Api, Listener, listening, running
 from ccflare.api import running_view
-from ccflare.exchange import OpenExchange
+from ccflare.exchange import OpenExchange, Running
 from ccflare.pool import Ask
 from flow.scripted import Client
 
@@ -27,12 +27,12 @@ async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 
 @contextlib.contextmanager
-def arrived(api: Api, *ids: str, model: str = "claude-sonnet-5-5") -> Any:
+def arrived(api: Api, *ids: str, age_s: float = 1.0) -> Any:
     """Have exchanges run while the block runs."""
-    now = asyncio.get_running_loop().time()
+    now = api.app.proxy._monotonic() - age_s
     for each in ids:
         x = api.app.proxy.open[each] = OpenExchange(Client(b"{}"), each, 1_790_000_000_000, now)
-        x.ask = Ask("session", model)
+        x.ask = Ask("session", "claude-sonnet-5-5")
     try:
         yield
     finally:
@@ -54,12 +54,12 @@ async def until(listener: Listener, *ids: str) -> dict[str, Any]:
     return told(listener)[-1]
 
 
-async def test_what_runs_is_listed_newest_first(api: Api) -> None:
+async def test_what_runs_is_listed_the_longest_first(api: Api) -> None:
     """With how many there are; at most as many as asked for."""
     assert (await api.get(LIST)).json() == {"total": 0, "requests": []}
     with arrived(api, "x1", "x2", "x3"):
         shown = (await api.get(f"{LIST}?limit=2")).json()
-    assert (shown["total"], [each["id"] for each in shown["requests"]]) == (3, ["x3", "x2"])
+    assert (shown["total"], [each["id"] for each in shown["requests"]]) == (3, ["x1", "x2"])
     one = shown["requests"][0]
     assert (one["phase"], one["model"], one["account"], one["timestamp"]) == (
         "choosing", "claude-sonnet-5-5", None, "2026-09-21T14:13:20.000Z",
@@ -79,7 +79,7 @@ async def test_who_joins_is_told_what_runs_and_then_what_changes(api: Api) -> No
         async with listening(api, STREAM) as (listener, _):
             await until(listener, "x1")
             with arrived(api, "x2"):
-                await until(listener, "x2", "x1")
+                await until(listener, "x1", "x2")
             state = await until(listener, "x1")
             assert state["total"] == 1
     assert listener.events() == []
@@ -99,12 +99,12 @@ async def test_nothing_new_is_not_told_again(api: Api) -> None:
             assert len(told(listener)) == 2
 
 
-async def test_of_thousands_the_newest_are_told_and_how_many_there_are(api: Api) -> None:
+async def test_of_thousands_the_longest_are_told_and_how_many_there_are(api: Api) -> None:
     """A page is shown a bounded number, and one state serves all who listen."""
     with arrived(api, *(f"x{number}" for number in range(3000))):
         async with listening(api, STREAM) as (one, _), listening(api, STREAM) as (other, _):
-            state = await until(one, *(f"x{number}" for number in range(2999, 2949, -1)))
-            await other.until("x2999")
+            state = await until(one, *(f"x{number}" for number in range(50)))
+            await other.until("x49")
     assert state["total"] == 3000
     assert len(one.text) < 40_000
 
@@ -112,13 +112,13 @@ async def test_of_thousands_the_newest_are_told_and_how_many_there_are(api: Api)
 async def test_nobody_looks_while_nobody_listens(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs is looked at for listeners only, and for all of them at once."""
     looks: list[int] = []
-    look = running_view.RunningNow.look
+    look = OpenExchange.so_far
 
-    def counting(self: running_view.RunningNow, *asked: Any) -> Any:
+    def counting(self: OpenExchange, now: float) -> Running:
         looks.append(1)
-        return look(self, *asked)
+        return look(self, now)
 
-    monkeypatch.setattr(running_view.RunningNow, "look", counting)
+    monkeypatch.setattr(OpenExchange, "so_far", counting)
     monkeypatch.setattr(running_view, "LOOK_EVERY_S", 3600.0)
     with arrived(api, "x1"):
         await asyncio.sleep(0.05)
@@ -127,3 +127,13 @@ async def test_nobody_looks_while_nobody_listens(api: Api, monkeypatch: pytest.M
             await until(one, "x1")
             await until(other, "x1")
     assert len(looks) == 1
+
+
+async def test_what_is_young_is_not_told_yet(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short requests would only flicker: they are told when they have run for a while, and listed at once."""
+    with arrived(api, "old", age_s=1.0), arrived(api, "young", age_s=0.0):
+        assert (await api.get(LIST)).json()["total"] == 2
+        async with listening(api, STREAM) as (listener, _):
+            assert (await until(listener, "old"))["total"] == 1
+            monkeypatch.setattr(running_view, "YOUNG_S", 0.0)
+            assert (await until(listener, "old", "young"))["total"] == 2

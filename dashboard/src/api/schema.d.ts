@@ -313,7 +313,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the requests that run at this moment, newest first
+         * List the requests that run at this moment, the longest first
          * @description One that has ended is found in the history, as a rule within a tenth of a second.
          */
         get: operations["list_running"];
@@ -985,10 +985,10 @@ export interface components {
         };
         /**
          * RunningRequests
-         * @description The exchanges that run, newest first.
+         * @description The exchanges that run, the longest first.
          */
         RunningRequests: {
-            /** @description How many run, shown or not. */
+            /** @description How many there are, shown or not. */
             total: number;
             requests: components["schemas"]["RunningView"][];
         };
@@ -3421,7 +3421,7 @@ export interface operations {
     list_running: {
         parameters: {
             query?: {
-                /** @description At most so many, the newest ones. */
+                /** @description At most so many. */
                 limit?: number;
                 /** @description Only this one; none when it does not run. */
                 id?: string;
@@ -3432,7 +3432,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description List the requests that run at this moment, newest first. */
+            /** @description List the requests that run at this moment, the longest first. */
             200: {
                 headers: {
                     [name: string]: unknown;

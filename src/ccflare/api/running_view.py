@@ -1,14 +1,14 @@
 """The exchanges that run: a question, and what listeners are told of them.
 
 On the request path this costs an entry in a dict. Listeners are told states and no events: several times a second,
-while there are any, the newest exchanges are looked at, once for all of them; where that shows something new, it is
-sent whole. So nobody has to put changes together, who missed one is right again with the next, and a thousand
-exchanges a second cost what one does.
+while there are any, the exchanges that have run longest are looked at, once for all of them; where that shows something
+new, it is sent whole. So nobody has to put changes together, and who missed one is right again with the next. What is
+over in half a second is not told: it is in the history before anybody could read it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice, takewhile
 from typing import Annotated
 
 import msgspec
@@ -24,7 +24,9 @@ from ccflare.exchange import OpenExchange, Phase, Running
 from ccflare.pool import Pool
 
 TOLD = 50
-"""The newest exchanges, as listeners are told of them."""
+"""Exchanges, those that run longest, as listeners are told of them."""
+YOUNG_S = 0.5
+"""What has not run for so long is not told yet."""
 LOOK_EVERY_S = 0.2
 TELL_EVERY_S = 5.0
 """How often what runs is told although nothing is new but the time and the bytes."""
@@ -61,9 +63,9 @@ class RunningView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunningRequests(msgspec.Struct, frozen=True):
-    """The exchanges that run, newest first."""
+    """The exchanges that run, the longest first."""
 
-    total: Annotated[int, Meta(description="How many run, shown or not.")]
+    total: Annotated[int, Meta(description="How many there are, shown or not.")]
     requests: list[RunningView]
 
 
@@ -84,12 +86,22 @@ class RunningNow:
         self._state = State(0, b"")
         self._elsewhere: dict[int, RunningRequests] = {}
 
-    def look(self, limit: int = TOLD, only: str | None = None) -> RunningRequests:
-        """Show the newest ones of this worker, or one of them."""
+    def look(self, limit: int, only: str | None = None) -> RunningRequests:
+        """Show those of this worker that have run longest, or one of them."""
         every = self._exchanges
-        ids = islice(reversed(every), limit) if only is None else [only] if only in every else []
+        found = every.values() if only is None else [every[only]] if only in every else []
+        return RunningRequests(len(every), self._views(islice(found, limit)))
+
+    def _look_at_old(self) -> RunningRequests:
+        """Show those that are not young any more; they came first, so they come first."""
+        young_since = self._clock.monotonic() - YOUNG_S
+        old = takewhile(lambda each: each.arrived_at <= young_since, self._exchanges.values())
+        shown = self._views(islice(old, TOLD))
+        return RunningRequests(len(shown) + sum(1 for _ in old), shown)
+
+    def _views(self, found: Iterable[OpenExchange]) -> list[RunningView]:
         now, names = self._clock.monotonic(), self.names.now()
-        return RunningRequests(len(every), [_view(every[each].so_far(now), names) for each in ids])
+        return [_view(each.so_far(now), names) for each in found]
 
     def state(self) -> State:
         """Return what listeners are to be told; its number rises when there is something new."""
@@ -97,7 +109,7 @@ class RunningNow:
         if now < self._looked_at + LOOK_EVERY_S:
             return self._state
         self._looked_at = now
-        found = together([self.look(), *self._elsewhere.values()], TOLD)
+        found = together([self._look_at_old(), *self._elsewhere.values()], TOLD)
         seen = found.total, [_essence(view) for view in found.requests]
         due = found.total and now >= self._told_at + TELL_EVERY_S
         if seen != self._seen or due:
@@ -109,7 +121,7 @@ class RunningNow:
 
     def tell(self) -> bytes:
         """Return what runs here, for listeners of other workers."""
-        return _encode(self.look())
+        return _encode(self._look_at_old())
 
     def hear(self, told: bytes, worker: int) -> None:
         """Take over what runs at another worker, for the listeners here."""
@@ -138,10 +150,10 @@ def whole(own: RunningRequests, others: Sequence[bytes], limit: int) -> RunningR
 
 
 def together(parts: Sequence[RunningRequests], limit: int) -> RunningRequests:
-    """Return the newest of all."""
+    """Return those of all that have run longest."""
     if len(parts) == 1:
         return parts[0]
-    every = sorted((view for part in parts for view in part.requests), key=lambda view: view.id, reverse=True)
+    every = sorted((view for part in parts for view in part.requests), key=lambda view: view.id)
     return RunningRequests(sum(part.total for part in parts), every[:limit])
 
 
