@@ -45,7 +45,7 @@ function begin() {
   const page = new Page();
   const live = new Live(
     "/stream?level=INFO",
-    "log",
+    ["log", "state"],
     (url) => new Source(url) as unknown as EventSource,
     page as unknown as Document,
   );
@@ -80,6 +80,18 @@ describe("a live stream", () => {
     open()[0]?.tell("log", "41", {});
     page.become(true);
     expect(open()).toHaveLength(0);
+    page.become(false);
+    expect(open()[0]?.url).toBe("/stream?level=INFO&after=41");
+  });
+
+  it("does not lose its place by a state, which has no id", () => {
+    const { live, page } = begin();
+    const listener = { hear: vi.fn() };
+    live.listen(listener);
+    open()[0]?.tell("log", "41", {});
+    open()[0]?.tell("state", "", { total: 1 });
+    expect(listener.hear).toHaveBeenLastCalledWith("state", { total: 1 });
+    page.become(true);
     page.become(false);
     expect(open()[0]?.url).toBe("/stream?level=INFO&after=41");
   });

@@ -26,7 +26,8 @@ export class Live {
 
   constructor(
     private readonly url: string,
-    private readonly kind: string,
+    /** Of the events, besides `gap`. */
+    private readonly kinds: readonly string[],
     private readonly connect: (url: string) => EventSource = (url) => new EventSource(url),
     private readonly page: Pick<Document, "hidden" | "addEventListener" | "removeEventListener"> = document,
   ) {}
@@ -66,9 +67,9 @@ export class Live {
       this.become("open");
     };
     source.onerror = () => this.retry();
-    for (const kind of [this.kind, "gap"]) {
+    for (const kind of [...this.kinds, "gap"]) {
       source.addEventListener(kind, (event) => {
-        this.lastId = event.lastEventId;
+        if (event.lastEventId) this.lastId = event.lastEventId; // states have none
         const thing: unknown = JSON.parse(event.data);
         for (const listener of this.listeners) listener.hear(kind, thing);
       });
@@ -97,9 +98,9 @@ export class Live {
 
 let requests: Live | undefined;
 
-/** Requests as they end. */
+/** Requests as they end (`request`), and those that run (`running`). */
 export function liveRequests(): Live {
-  requests ??= new Live("/api/requests/stream", "request");
+  requests ??= new Live("/api/requests/stream", ["request", "running"]);
   return requests;
 }
 

@@ -13,6 +13,8 @@ import { change, Refused, read, type Schemas } from "./client";
 export type Account = Schemas["AccountView"];
 export type Exchange = Schemas["RequestView"];
 export type Details = Schemas["RequestDetails"];
+export type Running = Schemas["RunningView"];
+export type RunningRequests = Schemas["RunningRequests"];
 export type Attempt = Schemas["AttemptView"];
 export type Analytics = Schemas["Analytics"];
 export type Measures = Schemas["ModelMeasures"];
@@ -85,10 +87,29 @@ export function useRequests(filter: RequestFilter) {
   });
 }
 
+/** One of the two: a request that runs, or all that is known of one that has ended. */
+export interface OneRequest {
+  running?: Running;
+  details?: Details;
+}
+
+/** A request that runs is asked for until it has ended. */
 export function useRequest(id: string) {
+  const queries = useQueryClient();
+  const wasRunning = () => queries.getQueryData<OneRequest>(["request", id])?.running !== undefined;
   return useQuery({
     queryKey: ["request", id],
-    queryFn: ({ signal }) => read("/api/requests/{id}", { at: { id }, signal }),
+    queryFn: async ({ signal }): Promise<OneRequest> => {
+      const { requests } = await read("/api/requests/running", { query: { id }, signal });
+      if (requests[0]) return { running: requests[0] };
+      return { details: await read("/api/requests/{id}", { at: { id }, signal }) };
+    },
+    refetchInterval: ({ state }) => (state.data?.running ? 700 : false),
+    retry: (failures, error) => {
+      const isBetween = error instanceof Refused && error.status === 404 && wasRunning();
+      return isBetween ? failures < 5 : error instanceof Refused && error.status === 503 && failures < 2;
+    },
+    retryDelay: 400, // it has ended, and is written within a tenth of a second
     staleTime: Number.POSITIVE_INFINITY,
     gcTime: 60_000,
   });

@@ -4,11 +4,12 @@ import { useEffect, useRef } from "react";
 import { liveRequests, useLinkState } from "../api/live";
 import { useHealth } from "../api/questions";
 import { useHearing } from "../requests/recent";
+import { useHearingRunning } from "../requests/running";
 import styles from "./Connection.module.css";
 
 const SAYS = {
   connecting: ["Connecting", "The stream of requests is being opened."],
-  open: ["Live", "Requests appear as they end."],
+  open: ["Live", "Requests appear while they run."],
   lost: ["Connection lost", "The server does not answer. What is shown may be old; it is tried again by itself."],
 } as const;
 
@@ -18,6 +19,7 @@ export function Connection() {
   const link = useLinkState(liveRequests());
   const health = useHealth();
   const state = health.isError ? "lost" : link;
+  useHearingRunning(link);
   useRefreshWhenBack(state);
   const [word, meaning] = SAYS[state];
   return (

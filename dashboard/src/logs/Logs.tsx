@@ -86,7 +86,7 @@ function TextFilter({ value, onChange }: { value: string; onChange: (value: stri
 
 function Lines({ level, text, paused }: { level: Level; text: string; paused: boolean }) {
   const history = useLogHistory(level, text);
-  const live = useMemo(() => new Live(address("/api/logs/stream", {}, { level, text }), "log"), [level, text]);
+  const live = useMemo(() => new Live(address("/api/logs/stream", {}, { level, text }), ["log"]), [level, text]);
   const [newer, add] = useReducer(withNewer, NONE);
   useLive(paused ? null : live, (kind, thing) => add(kind === "gap" ? MISSED : (thing as LogEntry)));
   const link = useLinkState(live);

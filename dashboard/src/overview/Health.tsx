@@ -56,8 +56,8 @@ function Known({ health, accounts }: { health: HealthView; accounts: Account[] }
           </li>
         ))}
       </ul>
-      <p className={styles.running}>
-        {count(health.in_flight)} running, up {span(health.uptime)}
+      <p className={styles.uptime}>
+        up {span(health.uptime)}
         {health.writer.queued > 1000 && `, ${count(health.writer.queued)} rows wait to be written`}
       </p>
     </section>

@@ -9,6 +9,7 @@ import { Failures } from "./Failures";
 import { Health } from "./Health";
 import { ModelsPanel } from "./ModelsPanel";
 import styles from "./Overview.module.css";
+import { RunningStrip } from "./RunningStrip";
 import { Tiles } from "./Tiles";
 import { Traffic } from "./Traffic";
 
@@ -35,6 +36,7 @@ export default function Overview() {
       </PageHead>
       <div className={styles.page}>
         <Health />
+        <RunningStrip />
         {analytics.error && !analytics.data && (
           <Failure error={analytics.error} again={() => void analytics.refetch()} />
         )}

@@ -29,7 +29,7 @@ export function Traffic({ analytics }: { analytics: Analytics }) {
         label={`${title} over time`}
         moments={metricMoments(metric, analytics.time_series)}
         bucketMs={analytics.bucket_ms}
-        height={228}
+        height={200}
       />
     </Panel>
   );

@@ -39,7 +39,7 @@ export function Facts({ request }: { request: Exchange }) {
   );
 }
 
-function Group({ facts }: { facts: [string, ReactNode][] }) {
+export function Group({ facts }: { facts: [string, ReactNode][] }) {
   return (
     <dl className={`panel ${styles.group}`}>
       {facts.map(([name, value]) => (

@@ -2,7 +2,7 @@ import { Button } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowUp } from "lucide-react";
-import { type KeyboardEvent, useEffect, useRef } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useRef } from "react";
 import type { Exchange } from "../api/questions";
 import { useNow } from "../format/clock";
 import { count } from "../format/numbers";
@@ -25,9 +25,11 @@ interface Props {
   /** Asks for older ones; null when there are none or they are coming. */
   more: (() => void) | null;
   isLoading: boolean;
+  /** What stands above the list. */
+  children?: ReactNode;
 }
 
-export function RequestList({ rows, memory, waiting, showNewest, onTop, more, isLoading }: Props) {
+export function RequestList({ rows, memory, waiting, showNewest, onTop, more, isLoading, children }: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const isNarrow = useMediaQuery("(max-width: 900px)");
   const now = useNow();
@@ -86,6 +88,7 @@ export function RequestList({ rows, memory, waiting, showNewest, onTop, more, is
         <span className="number">Total</span>
         <span>Remark</span>
       </div>
+      {children}
       {waiting > 0 && (
         <Button
           className={styles.newer}

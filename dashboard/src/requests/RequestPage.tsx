@@ -18,6 +18,8 @@ import { Message } from "./Message";
 import { OUTCOMES } from "./outcome";
 import styles from "./RequestPage.module.css";
 import { Status } from "./RequestRow";
+import { RunningTitle, StillRunning } from "./StillRunning";
+import { explanation } from "./why";
 
 export default function RequestPage({ id }: { id: string }) {
   const { data, error, isPending, refetch } = useRequest(id);
@@ -28,11 +30,13 @@ export default function RequestPage({ id }: { id: string }) {
           <ArrowLeft size={15} aria-hidden="true" />
           Requests
         </Link>
-        {data && <Title details={data} />}
+        {data?.running && <RunningTitle request={data.running} />}
+        {data?.details && <Title details={data.details} />}
       </div>
       {error && <Failure error={error} again={() => void refetch()} />}
       {isPending && <Loading lines={6} />}
-      {data && <Found details={data} />}
+      {data?.running && <StillRunning request={data.running} />}
+      {data?.details && <Found details={data.details} />}
     </div>
   );
 }
@@ -58,7 +62,8 @@ function Found({ details }: { details: Details }) {
       {details.request.error_message && <p className={styles.problem}>{details.request.error_message}</p>}
       <Facts request={details.request} />
       <Panel title="Why this account">
-        <Attempts details={details} />
+        <p className={styles.why}>{explanation(details)}</p>
+        <Attempts attempts={details.attempts} />
       </Panel>
       <section className="panel" aria-label="What was said">
         <Said

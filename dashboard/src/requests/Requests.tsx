@@ -8,7 +8,9 @@ import { Filters } from "./Filters";
 import { filterFrom, matches, searchWith } from "./filter";
 import { RequestList } from "./RequestList";
 import styles from "./Requests.module.css";
+import { RunningRows } from "./RunningRows";
 import { type Ended, merged, useRecent } from "./recent";
+import { mayMatch, useRunning } from "./running";
 
 export default function Requests() {
   const search = useSearch();
@@ -21,6 +23,7 @@ export default function Requests() {
   const ended = (held ?? recent).requests.filter((request) => matches(request, filter));
   const rows = merged(ended, pages);
   const waiting = held ? recent.requests.filter((each) => matches(each, filter)).length - ended.length : 0;
+  const someRun = useRunning().shown.some((each) => mayMatch(each, filter));
   const incomplete = history.dataUpdatedAt > 0 && recent.incompleteAt > history.dataUpdatedAt;
 
   function showNewest(): void {
@@ -41,7 +44,7 @@ export default function Requests() {
         <Failure error={history.error} again={() => void history.refetch()} />
       ) : history.isPending ? (
         <Loading lines={6} height={24} />
-      ) : rows.length === 0 ? (
+      ) : rows.length === 0 && !someRun ? (
         <Nothing filtered={search !== ""} clear={() => go("/requests")} />
       ) : (
         <RequestList
@@ -53,7 +56,9 @@ export default function Requests() {
           onTop={(top) => setHeld(top ? null : recent)}
           more={history.hasNextPage && !history.isFetchingNextPage ? () => void history.fetchNextPage() : null}
           isLoading={history.isFetchingNextPage}
-        />
+        >
+          <RunningRows filter={filter} />
+        </RequestList>
       )}
       <p className="faint" aria-live="polite">
         {rows.length > 0 &&

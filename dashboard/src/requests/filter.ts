@@ -43,11 +43,11 @@ function hasStatus(request: Exchange, status: string): boolean {
   return request.outcome === status || String(request.status_code) === status;
 }
 
-function isOf(request: Exchange, account: string): boolean {
+export function isOf(request: Pick<Exchange, "account" | "account_id">, account: string): boolean {
   if (account === "none") return request.account_id === null;
   return request.account === account || request.account_id === account;
 }
 
-function isModel(model: string, wanted: string): boolean {
+export function isModel(model: string, wanted: string): boolean {
   return model === wanted || model.startsWith(`${wanted}-`);
 }

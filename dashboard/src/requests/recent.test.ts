@@ -22,6 +22,13 @@ describe("what has just ended", () => {
     expect(recent.read().incompleteAt).toBe(0);
   });
 
+  it("is no request that runs", () => {
+    const recent = new Recent();
+    recent.hear("running", { total: 1, requests: [{ id: "r" }] });
+    vi.runAllTimers();
+    expect(recent.read().requests).toEqual([]);
+  });
+
   it("is bounded, and says when some were dropped", () => {
     const recent = new Recent();
     for (let number = 0; number < 3 * AT_MOST; number++) recent.hear("request", ended(number));

@@ -5,7 +5,7 @@ import { type Live, liveRequests } from "../api/live";
 import type { Exchange } from "../api/questions";
 
 export const AT_MOST = 500;
-const TOLD_EVERY_MS = 250;
+export const TOLD_EVERY_MS = 250;
 
 export interface Ended {
   /** Newest first. */
@@ -23,7 +23,8 @@ export class Recent {
 
   hear(kind: string, thing: unknown): void {
     if (kind === "gap") this.missed = true;
-    else this.waiting.unshift(thing as Exchange);
+    else if (kind === "request") this.waiting.unshift(thing as Exchange);
+    else return;
     if (this.waiting.length > AT_MOST) {
       this.waiting.length = AT_MOST;
       this.missed = true;
