@@ -87,6 +87,15 @@ class KeptBudget(msgspec.Struct, frozen=True, omit_defaults=True):
     reset_ms: int | None = None
 
 
+class Aside(msgspec.Struct, frozen=True):
+    """A model, or a family of models, that an account does not serve for now."""
+
+    model: str
+    family: bool
+    until_ms: int
+    reason: str
+
+
 class AccountWindows(msgspec.Struct, frozen=True):
     """What upstream said last about one account's limits: a row of `account_windows`."""
 
@@ -94,6 +103,11 @@ class AccountWindows(msgspec.Struct, frozen=True):
     said_at_ms: int = 0
     windows: tuple[KeptWindow, ...] = ()
     budgets: tuple[KeptBudget, ...] = ()
+    asides: tuple[Aside, ...] = ()
+
+    def asides_at(self, now_ms: int) -> tuple[Aside, ...]:
+        """Return what is still set aside at an instant."""
+        return tuple(aside for aside in self.asides if aside.until_ms > now_ms)
 
     def at(self, now_ms: int) -> tuple[Outlook, ...]:
         """Return how the windows stand at an instant, by name."""

@@ -107,6 +107,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     paused_by: str | None = None
     paused_reason: str | None = None
     paused_at_ms: int | None = None
+    resumed_at_ms: int | None = None
+    """When a person last wanted it to be tried again."""
     expires_at_ms: int | None = None
     """When the access token ends; None for key accounts."""
     expired_reason: str | None = None

@@ -13,7 +13,7 @@ import pytest
 
 from ccflare.errors import StoreBusy, StoreError
 from ccflare.records import Binding
-from ccflare.store import Batch, open_store
+from ccflare.store import Batch, open_store, opening
 from ccflare.store.checkup import newest_schema
 from ccflare.store.sqlite import SqliteStore
 
@@ -59,6 +59,12 @@ def test_many_processes_may_make_the_file_at_once(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(start, range(8))) == [0] * 8
+
+
+def test_migrations_are_numbered_without_gap_and_double() -> None:
+    """Of two with the same number one would never run."""
+    names = sorted(path.name for path in opening._MIGRATIONS.glob("*.sql"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
 
 
 def test_an_interrupted_migration_leaves_an_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

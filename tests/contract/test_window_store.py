@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ccflare.forecast import AccountWindows, KeptBudget, KeptWindow, Sample
+from ccflare.forecast import AccountWindows, Aside, KeptBudget, KeptWindow, Sample
 from ccflare.records import Account, Credentials, Secret
 from ccflare.store import Batch, Store, open_store
 
@@ -22,6 +22,7 @@ WINDOWS = AccountWindows(
         KeptWindow("7d_opus", 2_000),
     ),
     (KeptBudget("requests", 50, 49, 3_000), KeptBudget("tokens")),
+    (Aside("opus", family=True, until_ms=9_000, reason="429"),),
 )
 
 

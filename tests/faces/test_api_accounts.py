@@ -8,7 +8,7 @@ import pytest
 
 from api_kit import ACCESS, KEY, NOW_MS, OAUTH, REFRESH, Api, add_oauth, running
 from ccflare.api.instants import iso
-from ccflare.limits import RefuseCredential
+from ccflare.limits import RefuseCredential, SetAside
 from ccflare.pool import Ask
 from ccflare.records import Account, Credentials, Secret
 from ccflare.store.tokens import Lease
@@ -101,6 +101,21 @@ async def test_resuming_tries_a_refused_credential_again(api: Api) -> None:
     api.app.pool.take_changes()
     answer = await api.send("POST", f"/api/accounts/{key}/resume")
     assert answer.json()["state"] == "active"
+
+
+async def test_what_is_set_aside_is_shown_and_resumed(api: Api) -> None:
+    """One model that an account does not serve for now leaves it active; `resume` has it tried again at once."""
+    key = await api.add("one")
+    now_ms = int(api.app.proxy._now_ms())
+    api.app.pool.apply(key, SetAside("claude-opus-4-1", now_ms + 60_000, "429 model"), Ask(), now_ms)
+    account = (await api.accounts())["one"]
+    assert account["state"] == "active"
+    [aside] = account["asides"]
+    assert (aside["model"], aside["family"], aside["reason"]) == ("claude-opus-4-1", False, "429 model")
+    answer = await api.send("POST", f"/api/accounts/{key}/resume")
+    assert answer.json()["asides"] == []
+    [candidate] = api.app.pool.candidates(Ask(None, "claude-opus-4-1"), now_ms)
+    assert candidate.id == key
 
 
 async def test_an_account_of_an_unknown_provider_is_shown_with_the_reason_why_it_is_not_used(api: Api) -> None:

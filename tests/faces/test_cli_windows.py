@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ccflare.cli import main
-from ccflare.forecast import AccountWindows, KeptWindow, Sample
+from ccflare.cli.output import instant
+from ccflare.forecast import AccountWindows, Aside, KeptWindow, Sample
 from ccflare.records import Account, Credentials, Secret
 from ccflare.store import Batch, Store, open_store
 
@@ -56,3 +57,36 @@ def test_windows_are_a_short_column_and_complete_in_json(store: Store, capsys: p
     empty = {"status": None, "reset": None, "runs_out_at": None}
     assert ended == {"name": "7d", "utilization": 0.0, **empty}
     assert unknown == {"name": "7d_opus", "utilization": None, **empty}
+
+
+def test_what_is_set_aside_is_shown_with_its_end(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """The state stays active, because everything else is served; what is over is not shown."""
+    now_ms = int(time.time() * 1000)
+    asides = (
+        Aside("claude-opus-4-1", family=False, until_ms=now_ms + MINUTE, reason="429"),
+        Aside("haiku", family=True, until_ms=now_ms + MINUTE, reason="429"),
+        Aside("sonnet", family=True, until_ms=now_ms - 1, reason="over"),
+    )
+    store.write(Batch(windows=[AccountWindows("a", now_ms, asides=asides)]))
+    main(["--list"])
+    head, first, second = capsys.readouterr().out.splitlines()
+    until = instant(now_ms + MINUTE)
+    assert head.split()[-1] == "set_aside"
+    assert first.endswith(f"  claude-opus-4-1 until {until}, haiku models until {until}")
+    assert " active " in first
+    assert second.endswith("  -")
+    main(["--list", "--json"])
+    assert json.loads(capsys.readouterr().out)[0]["asides"] == [
+        {"model": "claude-opus-4-1", "family": False, "until": until, "reason": "429"},
+        {"model": "haiku", "family": True, "until": until, "reason": "429"},
+    ]
+
+
+def test_resuming_says_what_is_tried_again(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """An active account with something set aside is not simply one that is not paused."""
+    now_ms = int(time.time() * 1000)
+    aside = Aside("haiku", family=True, until_ms=now_ms + MINUTE, reason="429")
+    store.write(Batch(windows=[AccountWindows("a", now_ms, asides=(aside,))]))
+    main(["--resume", "a"])
+    assert capsys.readouterr().err.splitlines() == ["a is tried again for haiku models."]
+    assert store.accounts()[0].resumed_at_ms is not None

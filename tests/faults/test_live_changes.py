@@ -2,6 +2,7 @@
 
 import json
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,13 @@ def _assert_soon(question: Callable[[], object]) -> None:
 def _counts(server: Server, **expected: int) -> bool:
     accounts = server.health()["accounts"]
     return all(accounts[name] == count for name, count in expected.items())
+
+
+def _asides(server: Server) -> list[Any]:
+    """Return what the first account is not asked for at the moment."""
+    with urllib.request.urlopen(f"{server.url}/api/accounts", timeout=10) as answer:
+        found: list[Any] = json.load(answer)[0]["asides"]
+    return found
 
 
 def test_the_command_line_changes_a_running_server(home: Home, server: Server, upstream: Upstream) -> None:
@@ -76,6 +84,18 @@ def test_a_refused_account_is_resumed(home: Home, server: Server, upstream: Upst
     upstream.forget()
     home.ccflare("--resume", "alpha")
     _assert_soon(lambda: _counts(server, auth_failed=0, active=2))
+    assert ask(server.port, messages(), session="new").status == 200
+    assert upstream.settled_log(1)[-1].account == "alpha"
+
+
+def test_a_model_that_was_set_aside_is_tried_again(home: Home, server: Server, upstream: Upstream) -> None:
+    """A 429 that says nothing sets a model aside; resuming by the command line lifts that in the running server."""
+    upstream.faults(alpha="429-bare")
+    assert ask(server.port, messages()).status == 200
+    eventually(lambda: _asides(server))
+    upstream.forget()
+    home.ccflare("--resume", "alpha")
+    _assert_soon(lambda: not _asides(server))
     assert ask(server.port, messages(), session="new").status == 200
     assert upstream.settled_log(1)[-1].account == "alpha"
 

@@ -11,6 +11,10 @@ type Dialog = "rename" | "priority" | "remove" | "sign-in";
 export function AccountActions({ account }: { account: Account }) {
   const [dialog, setDialog] = useState<Dialog | null>(null);
   const close = () => setDialog(null);
+  const waits = account.state === "rate_limited" || account.asides.length > 0;
+  const again = useAccountChange<unknown, void>(() => accounts.resume(account.id));
+  const tryAgain = () =>
+    again.mutate(undefined, { onSuccess: () => tell(`${account.name} is tried again.`), onError: tellError });
   return (
     <>
       <PauseOrResume account={account} />
@@ -21,6 +25,11 @@ export function AccountActions({ account }: { account: Account }) {
           </ActionIcon>
         </Menu.Target>
         <Menu.Dropdown>
+          {waits && (
+            <Menu.Item leftSection={<Play size={15} />} onClick={tryAgain}>
+              Try again now
+            </Menu.Item>
+          )}
           <Menu.Item leftSection={<Pencil size={15} />} onClick={() => setDialog("rename")}>
             Rename
           </Menu.Item>

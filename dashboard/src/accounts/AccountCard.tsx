@@ -6,6 +6,7 @@ import { count } from "../format/numbers";
 import { ago, fullTime, milliseconds, span } from "../format/time";
 import { AccountActions } from "./AccountActions";
 import styles from "./Accounts.module.css";
+import { Asides } from "./Asides";
 import { StateSign } from "./StateSign";
 import { Why } from "./Why";
 import { WindowBars } from "./WindowBars";
@@ -27,22 +28,6 @@ export function AccountCard({ account }: { account: Account }) {
       </div>
       <Numbers account={account} />
     </article>
-  );
-}
-
-function Asides({ account }: { account: Account }) {
-  const now = useNow();
-  const asides = account.asides.filter((aside) => milliseconds(aside.until) > now);
-  if (asides.length === 0) return null;
-  return (
-    <ul className={styles.asides}>
-      {asides.map((aside) => (
-        <li key={aside.model}>
-          <b>{aside.model === "*" ? "All models" : aside.model}</b> set aside for{" "}
-          {span(milliseconds(aside.until) - now)}: {aside.reason}
-        </li>
-      ))}
-    </ul>
   );
 }
 

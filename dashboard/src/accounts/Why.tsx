@@ -8,7 +8,7 @@ import { backAt } from "./windows";
 export function Why({ account }: { account: Account }) {
   const now = useNow();
   const back = backAt(account);
-  if (account.state === "active") return null;
+  if (account.state === "active" && !account.reason) return null;
   const parts = [
     account.reason,
     account.state === "paused" && account.paused_at && `since ${ago(account.paused_at, now)}`,

@@ -26,6 +26,11 @@ export function toneOf(window: Window): Tone {
   return "good";
 }
 
+/** `claude-opus-4-1`, or `opus models`. */
+export function named(aside: Pick<Account["asides"][number], "model" | "family">): string {
+  return aside.family ? `${aside.model} models` : aside.model;
+}
+
 export interface RunsOut {
   account: Account;
   window: Window;

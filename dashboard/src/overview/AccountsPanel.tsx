@@ -1,4 +1,5 @@
 import { Link } from "wouter";
+import { Asides } from "../accounts/Asides";
 import { StateSign } from "../accounts/StateSign";
 import { Why } from "../accounts/Why";
 import { WindowBars } from "../accounts/WindowBars";
@@ -30,6 +31,7 @@ export function AccountsPanel({ accounts, error }: { accounts: Account[] | undef
               <span className="faint">{count(account.in_flight)} running</span>
             </div>
             <Why account={account} />
+            <Asides account={account} brief />
             <WindowBars account={account} brief />
           </li>
         ))}

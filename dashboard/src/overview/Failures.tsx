@@ -7,7 +7,7 @@ import { Panel } from "../frame/Panel";
 import { remark, Status } from "../requests/RequestRow";
 import styles from "./Overview.module.css";
 
-const SHOWN = 4;
+const SHOWN = 3;
 
 export function Failures() {
   const now = useNow();

@@ -1,6 +1,6 @@
 /** What an operator should know about the accounts, the most pressing first. */
 
-import { backAt, runningOut, windowName } from "../accounts/windows";
+import { backAt, named, runningOut, windowName } from "../accounts/windows";
 import type { Account } from "../api/questions";
 import { milliseconds } from "../format/time";
 
@@ -28,7 +28,11 @@ export function concerns(accounts: Account[], now: number): Concern[] {
   for (const account of of("active")) {
     const aside = account.asides.find((each) => milliseconds(each.until) > now);
     if (aside)
-      found.push({ account: account.name, text: `does not serve ${aside.model} until`, at: milliseconds(aside.until) });
+      found.push({
+        account: account.name,
+        text: `is not asked for ${named(aside)} until`,
+        at: milliseconds(aside.until),
+      });
   }
   for (const { name } of of("paused")) found.push({ account: name, text: "is paused", at: null });
   return found.slice(0, MOST);

@@ -19,7 +19,7 @@ from ccflare.api.refusals import InvalidRequest
 from ccflare.errors import Conflict, NotFound
 from ccflare.records import Account, Credentials, Secret, check_account_name, new_id
 from ccflare.settings.kinds import UpstreamUrl
-from ccflare.store import AccountChange, Store
+from ccflare.store import AccountChange, Store, resumed
 
 AccountId = Annotated[str, Meta(description="The account's id, not its name.")]
 Name = Annotated[
@@ -129,9 +129,10 @@ async def pause_account(parts: Parts, asked: OneAccount, body: Pause) -> Account
 async def resume_account(parts: Parts, asked: OneAccount, body: NoWords) -> AccountView:
     """Use an account again.
 
-    Also one whose credential was refused, or that waits for a limit to pass: it is tried again.
+    Also one whose credential was refused, that waits for a limit to pass, or that is not asked for some model at the
+    moment: it is tried again.
     """
-    change = AccountChange(paused=False, auth_failed_reason=None, limited_until_ms=None)
+    change = resumed(parts.now_ms())
     return await _change(parts, asked.id, lambda store: store.update_account(asked.id, change))
 
 

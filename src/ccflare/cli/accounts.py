@@ -12,7 +12,7 @@ from ccflare.cli.keys import ASK, read_key
 from ccflare.cli.output import instant, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from ccflare.forecast import Outlook
+    from ccflare.forecast import AccountWindows, Outlook
     from ccflare.records import Account
 
 _SPARE = (
@@ -50,9 +50,9 @@ def list_accounts(*, as_json: bool) -> None:
     with opened_store(loaded) as store:
         accounts = store.accounts()
         sessions = store.session_counts(bound_since_ms=now_ms - loaded.settings.session_duration_ms)
-        windows = {each.account_id: each.at(now_ms) for each in store.windows.all().values()}
+        told = store.windows.all()
     rows = [
-        _row(account, sessions.get(account.id, 0), now_ms) | {"windows": _windows(windows.get(account.id, ()))}
+        _row(account, sessions.get(account.id, 0), now_ms) | _limits(told.get(account.id), now_ms)
         for account in accounts
     ]
     if as_json:
@@ -64,7 +64,8 @@ def list_accounts(*, as_json: bool) -> None:
     for row in rows:
         row["session"] = f"{row['session']} live" if row["session"] else None
         row["windows"] = ", ".join(_used(window) for window in row["windows"]) or None
-    columns = [*_COLUMNS, *(name for name in ("windows", "reason") if any(row[name] for row in rows))]
+        row["set_aside"] = ", ".join(f"{_aside(each)} until {each['until']}" for each in row["asides"]) or None
+    columns = [*_COLUMNS, *(name for name in ("windows", "set_aside", "reason") if any(row[name] for row in rows))]
     print_table(rows, columns, spare=[name for name in _SPARE if name in columns])
 
 
@@ -141,20 +142,21 @@ def pause_account(name: str, *, reason: str | None = None) -> None:
 
 
 def resume_account(name: str) -> None:
-    """Let an account be used again, also one whose credential was refused or that waits for a limit to pass."""
-    from time import time
-
+    """Have an account be used again: one that is paused, refused, limited, or not asked for some model."""
     from ccflare.records import state_of
-    from ccflare.store import AccountChange
+    from ccflare.store import resumed
 
+    now_ms = _now_ms()
     with opened_store() as store:
         account = account_named(store, name)
-        state = state_of(account, int(time() * 1000))
-        if state == "active":
-            say(f"{name} is not paused.")
-            return
-        change = AccountChange(paused=False, auth_failed_reason=None, limited_until_ms=None)
-        store.update_account(account.id, change)
+        state = state_of(account, now_ms)
+        known = store.windows.all().get(account.id)
+        asides = known.asides_at(now_ms) if known is not None else ()
+        store.update_account(account.id, resumed(now_ms))
+    if state == "active":
+        tried_again = ", ".join(_aside({"model": each.model, "family": each.family}) for each in asides)
+        say(f"{name} is tried again for {tried_again}." if asides else f"{name} is not paused.")
+        return
     tried = {
         "auth_failed": " Its refused credential is tried again.",
         "rate_limited": " Its limit is not waited for.",
@@ -223,6 +225,21 @@ def _row(account: "Account", sessions: int, now_ms: int) -> dict[str, Any]:
         "requests": account.request_count,
         "session": sessions,
     }
+
+
+def _limits(told: "AccountWindows | None", now_ms: int) -> dict[str, Any]:
+    """Return what is known of an account's windows, and of what it is not asked for at the moment."""
+    if told is None:
+        return {"windows": [], "asides": []}
+    asides = [
+        {"model": each.model, "family": each.family, "until": instant(each.until_ms), "reason": each.reason}
+        for each in told.asides_at(now_ms)
+    ]
+    return {"windows": _windows(told.at(now_ms)), "asides": asides}
+
+
+def _aside(aside: Mapping[str, Any]) -> str:
+    return f"{aside['model']} models" if aside["family"] else str(aside["model"])
 
 
 def _windows(windows: Sequence["Outlook"]) -> list[dict[str, Any]]:
@@ -315,7 +332,7 @@ def _pause(name: str, reason: str | None) -> None:
 @accounts.command("resume")
 @click.argument("name")
 def _resume(name: str) -> None:
-    """Use a paused or refused account again."""
+    """Use a paused, refused or limited account again."""
     resume_account(name)
 
 

@@ -17,11 +17,11 @@ from itertools import zip_longest
 from typing import Any, assert_never
 
 from ccflare.choice import ALONGSIDE, NOBODYS, OWNER, SESSION, Choice, by_rank
-from ccflare.forecast import AccountWindows
+from ccflare.forecast import AccountWindows, Aside
 from ccflare.limits import CoolAccount, Effect, LimitAccount, Reading, RefuseCredential, SetAside, read_limits
 from ccflare.pool.asking import ANYTHING, NO_CHANGES, Ask, Blocked, Changes
-from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Aside, Member, Standing, iso
-from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told, TriedAgain
+from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Member, Standing, iso
+from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told
 from ccflare.pool.others import Others
 from ccflare.pool.owners import Owners
 from ccflare.pool.sessions import Session, Sessions
@@ -104,7 +104,8 @@ class Pool:
             else:
                 if account.id not in self._changed and member not in self._taken:
                     member.settle(now_ms)
-                member.reload(account)
+                if member.reload(account):
+                    self._changed[account.id] = self._told[account.id] = member
             members[account.id] = member
         for account_id, member in self._members.items():
             if account_id not in members:
@@ -127,6 +128,7 @@ class Pool:
             member = self._members.get(windows.account_id)
             if member is not None:
                 member.restore(windows, now_ms)
+                member.restore_asides(windows, now_ms)
         self._refresh(now_ms)
 
     def take_windows(self, now_ms: int) -> tuple[AccountWindows, ...]:
@@ -266,8 +268,8 @@ class Pool:
             return None
         if ask.session is not None:
             self._bind(ask.session, ask.model, account_id, now_ms)
-        if ask.model is not None:
-            member.models.pop(ask.model, None)
+        if ask.model is not None and member.models.pop(ask.model, None) is not None:
+            self._told[account_id] = member
         member.idle_rank = min(member.idle_rank, -now_ms)
         member.streak = 0
         self._changed[account_id] = member
@@ -313,13 +315,6 @@ class Pool:
             return None
         return f"Account {account.name}: rate_limited status {before} -> {status}, reset {iso(reset_ms)}"
 
-    def try_again(self, account_id: str) -> None:
-        """Forget what an account is not asked for at the moment: a person wants it to be tried again."""
-        member = self._members.get(account_id)
-        if member is not None:
-            member.try_again()
-            self._tell(TriedAgain(account_id))
-
     def apply(self, account_id: str, effect: Effect, ask: Ask, now_ms: int) -> str | None:
         """Carry out what a verdict means for an account. Returns a line for the log when it is news."""
         member = self._members.get(account_id)
@@ -363,6 +358,7 @@ class Pool:
             self._low_families |= member.family_buckets.keys()
 
     def _set_aside(self, member: Member, effect: SetAside, model: str, now_ms: int) -> str | None:
+        self._told[member.id] = member
         before_ms = member.aside_until(model, family=effect.family)
         line = member.set_aside(Aside(model, effect.family, effect.until_ms or 0, effect.reason), now_ms)
         until_ms = member.aside_until(model, family=effect.family)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ccflare.forecast import AccountWindows, Outlook
+from ccflare.forecast import AccountWindows, Aside, Outlook
 from ccflare.limits import NO_LIMITS, Budget, Reading
 from ccflare.pool.windows import completed, heard, remembered, told
 from ccflare.records import Account, State, state_of
@@ -39,15 +39,7 @@ _LEARNT: Final = (
     "rate_limit_remaining",
     "auth_failed_reason",
 )
-
-
-class Aside(msgspec.Struct, frozen=True):
-    """A model, or a family of models, that an account does not serve for now."""
-
-    model: str
-    family: bool
-    until_ms: int
-    reason: str
+_AGAINST: Final = frozenset({"limited_until_ms", "limited_reason", "auth_failed_reason"})
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -141,12 +133,6 @@ class Member:
         if self.adopted_at_ms and not 0 <= now_ms - self.adopted_at_ms < SETTLED_MS:
             self.adopted_at_ms, self.base = 0, self.account
 
-    def try_again(self) -> None:
-        """Forget what is not asked for at the moment."""
-        self.models.clear()
-        self.families.clear()
-        self.streak = 0
-
     def record(self) -> Account:
         """Return the record with the instant of the last use, which is only written into it here."""
         used_ms = -self.idle_rank or None
@@ -154,16 +140,24 @@ class Member:
             self.account = msgspec.structs.replace(self.account, last_used_ms=used_ms)
         return self.account
 
-    def reload(self, stored: Account) -> None:
-        """Take the store's record over, except what has been learnt here and the store does not have yet."""
+    def reload(self, stored: Account) -> bool:
+        """Take the store's record over, except what has been learnt here and the store does not have yet.
+
+        When a person has resumed the account since, what was learnt against it does not count: then True, and the
+        store is to be told.
+        """
+        resumed = stored.resumed_at_ms != self.base.resumed_at_ms
+        if resumed:
+            self.try_again()
         learnt = {
             name: getattr(self.account, name)
             for name in _LEARNT
-            if getattr(self.account, name) != getattr(self.base, name)
+            if getattr(self.account, name) != getattr(self.base, name) and not (resumed and name in _AGAINST)
         }
         self.idle_rank = min(self.idle_rank, -(stored.last_used_ms or 0))
         self.base = stored
         self._set(msgspec.structs.replace(stored, **learnt) if learnt else stored)
+        return resumed
 
     # What answers said.
 
@@ -180,9 +174,16 @@ class Member:
             self.reading = remembered(kept, now_ms)
             self.refresh(now_ms)
 
+    def restore_asides(self, kept: AccountWindows, now_ms: int) -> None:
+        """Take over what an earlier run has set aside, as far as it still holds."""
+        for aside in kept.asides_at(now_ms):
+            pauses = self.families if aside.family else self.models
+            pauses.setdefault(aside.model, _Pause(aside.until_ms, 0, aside.reason))
+
     def take_windows(self, now_ms: int) -> AccountWindows | None:
-        """Return what the store does not know yet about the windows, None when there is nothing new."""
+        """Return what the store does not know yet about windows and asides, None when there is nothing new."""
         self.kept_at_ms = now_ms
+        self.windows = msgspec.structs.replace(self.windows, asides=self.asides(now_ms))
         before, self.kept = self.kept, self.windows
         return None if told(before) == told(self.windows) else self.windows
 
@@ -265,6 +266,21 @@ class Member:
         model = _UNPRINTABLE.sub("?", aside.model[:80]) + (" models" if aside.family else "")
         return f"Account {self.account.name} is rate limited for {model} until {iso(until_ms)}: {aside.reason}"
 
+    def try_again(self) -> None:
+        """Forget what it is not asked for at the moment."""
+        self.models.clear()
+        self.families.clear()
+        self.streak = 0
+
+    def asides(self, now_ms: int) -> tuple[Aside, ...]:
+        """Return what it is not asked for at the moment."""
+        return tuple(
+            Aside(model, pauses is self.families, pause.until_ms, pause.reason)
+            for pauses in (self.models, self.families)
+            for model, pause in pauses.items()
+            if pause.until_ms > now_ms
+        )
+
     def recover(self, now_ms: int) -> str | None:
         """Take back a limit that has passed and a refused credential, after a success; say so."""
         account = self.account
@@ -289,15 +305,9 @@ class Member:
 
     def standing(self, sessions: int, now_ms: int) -> Standing:
         """Return how the account stands."""
-        asides = tuple(
-            Aside(model, pauses is self.families, pause.until_ms, pause.reason)
-            for pauses in (self.models, self.families)
-            for model, pause in pauses.items()
-            if pause.until_ms > now_ms
-        )
         account = self.record()
         state, windows = state_of(account, now_ms), self.windows.at(now_ms)
-        return Standing(account, state, self.in_flight, sessions, windows, self.reading.budgets, asides)
+        return Standing(account, state, self.in_flight, sessions, windows, self.reading.budgets, self.asides(now_ms))
 
 
 def iso(at_ms: int | None) -> str:

@@ -4,8 +4,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from ccflare.forecast import AccountWindows
-from ccflare.pool.member import Aside
+from ccflare.forecast import AccountWindows, Aside
 from ccflare.records import Binding, Owned
 
 
@@ -29,12 +28,6 @@ class PutAside(msgspec.Struct, frozen=True, tag=True):
 
     account_id: str
     aside: Aside
-
-
-class TriedAgain(msgspec.Struct, frozen=True, tag=True):
-    """A person wants an account to be tried again."""
-
-    account_id: str
 
 
 class Bound(msgspec.Struct, frozen=True, tag=True):
@@ -69,4 +62,4 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     accounts: dict[str, tuple[int, int]]
 
 
-News: TypeAlias = Limited | Refused | PutAside | TriedAgain | Bound | Leads | Owns | Told | Load
+News: TypeAlias = Limited | Refused | PutAside | Bound | Leads | Owns | Told | Load

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ccflare.forecast import AccountWindows
 from ccflare.pool.member import Member
-from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told, TriedAgain
+from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told
 from ccflare.pool.owners import Owners
 from ccflare.pool.sessions import Sessions
 
@@ -108,7 +108,7 @@ class Others:
         return Load(changed)
 
 
-def _learn(member: Member, news: Limited | Refused | PutAside | TriedAgain, now_ms: int) -> None:
+def _learn(member: Member, news: Limited | Refused | PutAside, now_ms: int) -> None:
     match news:
         case Limited(_, until_ms, reason):
             if until_ms > (member.account.limited_until_ms or 0):
@@ -118,5 +118,3 @@ def _learn(member: Member, news: Limited | Refused | PutAside | TriedAgain, now_
                 member.adopt(now_ms, auth_failed_reason=reason)
         case PutAside(_, aside):
             member.set_aside(aside, now_ms)
-        case TriedAgain():
-            member.try_again()

@@ -28,6 +28,7 @@ def heard(known: AccountWindows, reading: Reading, now_ms: int) -> AccountWindow
         now_ms,
         tuple(sorted(windows[:MOST_WINDOWS], key=lambda window: window.name)),
         budgets or known.budgets,
+        known.asides,
     )
 
 
@@ -55,7 +56,7 @@ def told(windows: AccountWindows) -> object:
     return [
         (window.name, window.utilization, window.status, window.reset_ms, window.samples[-2:-1])
         for window in windows.windows
-    ], windows.budgets
+    ], (windows.budgets, windows.asides)
 
 
 def _window(window: KeptWindow) -> Window:

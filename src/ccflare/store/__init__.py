@@ -39,10 +39,17 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
     paused_by: str | UnsetType | None = UNSET
     paused_reason: str | UnsetType | None = UNSET
     paused_at_ms: int | UnsetType | None = UNSET
+    resumed_at_ms: int | UnsetType = UNSET
+    """A running server forgets what it does not ask the account for at the moment."""
     auth_failed_reason: UnsetType | None = UNSET
     """None: try the refused credential again."""
     limited_until_ms: UnsetType | None = UNSET
     """None: do not wait for the limit to pass."""
+
+
+def resumed(now_ms: int) -> AccountChange:
+    """Return the change that has an account tried again, whatever kept it from serving."""
+    return AccountChange(paused=False, resumed_at_ms=now_ms, auth_failed_reason=None, limited_until_ms=None)
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,6 +31,7 @@ _ACCOUNT_FIELDS = {
     "paused_by": "paused_by",
     "paused_reason": "paused_reason",
     "paused_at_ms": "paused_at",
+    "resumed_at_ms": "resumed_at",
     "expires_at_ms": "expires_at",
     "expired_reason": "expired_reason",
     "last_refresh_at_ms": "last_refresh_at",
@@ -158,6 +159,7 @@ _CHANGE_COLUMNS = {
     "paused_by": "paused_by",
     "paused_reason": "paused_reason",
     "paused_at_ms": "paused_at",
+    "resumed_at_ms": "resumed_at",
     "auth_failed_reason": "auth_failed_reason",
     "limited_until_ms": "rate_limited_until",
 }

@@ -5,22 +5,23 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ccflare.forecast import AccountWindows, KeptBudget, KeptWindow
+from ccflare.forecast import AccountWindows, Aside, KeptBudget, KeptWindow
 from ccflare.store.database import Database, Row
 
 log = logging.getLogger("ccflare.store")
 
-_SELECT = "SELECT account_id, said_at, windows, budgets FROM account_windows"
+_SELECT = "SELECT account_id, said_at, windows, budgets, asides FROM account_windows"
 
 _UPSERT = """
-    INSERT INTO account_windows (account_id, said_at, windows, budgets)
-    SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?1)
+    INSERT INTO account_windows (account_id, said_at, windows, budgets, asides)
+    SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM accounts WHERE id = ?1)
     ON CONFLICT (account_id) DO UPDATE
-    SET said_at = excluded.said_at, windows = excluded.windows, budgets = excluded.budgets"""
+    SET said_at = excluded.said_at, windows = excluded.windows, budgets = excluded.budgets, asides = excluded.asides"""
 
 _encode = msgspec.json.Encoder().encode
 _windows = msgspec.json.Decoder(tuple[KeptWindow, ...])
 _budgets = msgspec.json.Decoder(tuple[KeptBudget, ...])
+_asides = msgspec.json.Decoder(tuple[Aside, ...])
 
 
 class WindowTable:
@@ -43,14 +44,17 @@ class WindowTable:
         self._db.run("DELETE FROM account_windows WHERE account_id = ?", (account_id,))
 
 
-def _row(each: AccountWindows) -> tuple[str, int, str, str]:
-    return each.account_id, each.said_at_ms, _encode(each.windows).decode(), _encode(each.budgets).decode()
+def _row(each: AccountWindows) -> tuple[str, int, str, str, str | None]:
+    asides = _encode(each.asides).decode() if each.asides else None
+    return each.account_id, each.said_at_ms, _encode(each.windows).decode(), _encode(each.budgets).decode(), asides
 
 
 def _windows_of(row: Row) -> AccountWindows | None:
-    account_id, said_at_ms, windows, budgets = row
+    account_id, said_at_ms, windows, budgets, asides = row
     try:
-        return AccountWindows(account_id, said_at_ms, _windows.decode(windows), _budgets.decode(budgets))
+        return AccountWindows(
+            account_id, said_at_ms, _windows.decode(windows), _budgets.decode(budgets), _asides.decode(asides or "[]")
+        )
     except (msgspec.MsgspecError, TypeError) as error:
         log.warning("What is kept of the limits of account %s cannot be read: %s", account_id, error)
         return None
