@@ -8,6 +8,7 @@ import Welcome from "../welcome/Welcome";
 import { AccountCard } from "./AccountCard";
 import styles from "./Accounts.module.css";
 import { AddAccount } from "./AddAccount";
+import { inOrder } from "./order";
 
 export default function Accounts() {
   const { data, error, isPending, refetch } = useAccounts();
@@ -35,9 +36,4 @@ export default function Accounts() {
 function summary(accounts: Account[]): string {
   const usable = accounts.filter((account) => account.state === "active").length;
   return `${usable} of ${accounts.length} can serve`;
-}
-
-/** As routing looks at them: priority first. */
-function inOrder(one: Account, other: Account): number {
-  return one.priority - other.priority || one.name.localeCompare(other.name);
 }

@@ -1,5 +1,6 @@
 import { Link } from "wouter";
 import { Asides } from "../accounts/Asides";
+import { inOrder } from "../accounts/order";
 import { StateSign } from "../accounts/StateSign";
 import { Why } from "../accounts/Why";
 import { WindowBars } from "../accounts/WindowBars";
@@ -23,7 +24,7 @@ export function AccountsPanel({ accounts, error }: { accounts: Account[] | undef
       {error && !accounts && <Failure error={error} />}
       {!accounts && !error && <Loading lines={4} />}
       <ul className={styles.list}>
-        {accounts?.map((account) => (
+        {accounts?.toSorted(inOrder).map((account) => (
           <li key={account.id}>
             <div className={styles.accountHead}>
               <b className="cut">{account.name}</b>

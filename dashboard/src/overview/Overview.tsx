@@ -1,9 +1,11 @@
 import { lazy, Suspense } from "react";
 import { useSearchParams } from "wouter";
+import { areNew } from "../accounts/order";
 import { RANGE_NAMES, RangeChoice, rangeFrom } from "../analytics/RangeChoice";
 import { useAccounts, useAnalytics } from "../api/questions";
 import { PageHead } from "../frame/PageHead";
 import { Failure, Loading } from "../frame/states";
+import { useRecent } from "../requests/recent";
 import { AccountsPanel } from "./AccountsPanel";
 import { Failures } from "./Failures";
 import { Health } from "./Health";
@@ -21,11 +23,13 @@ export default function Overview() {
   const range = rangeFrom(search);
   const accounts = useAccounts();
   const analytics = useAnalytics({ range });
-  const isNew = accounts.data?.length === 0 && analytics.data?.overview.requests === 0;
+  const recent = useRecent();
+  const isNew =
+    accounts.data && areNew(accounts.data) && analytics.data?.overview.requests === 0 && !recent.requests.length;
   if (isNew) {
     return (
       <Suspense fallback={<Loading />}>
-        <Welcome />
+        <Welcome accounts={accounts.data} />
       </Suspense>
     );
   }

@@ -1,20 +1,19 @@
-import { Tabs } from "@mantine/core";
-import { ArrowLeft } from "lucide-react";
-import { type ReactNode, useMemo } from "react";
+import { Button, Tabs } from "@mantine/core";
+import { ArrowLeft, Columns2 } from "lucide-react";
+import { type ReactNode, useMemo, useState } from "react";
 import { Link } from "wouter";
 import { type Details, useRequest } from "../api/questions";
-import { count } from "../format/numbers";
 import { fullTime } from "../format/time";
 import { Panel } from "../frame/Panel";
 import { Empty, Failure, Loading } from "../frame/states";
 import { Attempts } from "./Attempts";
+import { Beside, Side } from "./Beside";
 import { CopyButton } from "./CopyButton";
 import { ConversationView } from "./conversation/ConversationView";
 import { conversationOf } from "./conversation/conversation";
 import { asCurl, asJson } from "./copy";
 import { Facts } from "./Facts";
 import { lastList } from "./lists";
-import { Message } from "./Message";
 import { OUTCOMES } from "./outcome";
 import styles from "./RequestPage.module.css";
 import { Status } from "./RequestRow";
@@ -82,6 +81,8 @@ function Found({ details }: { details: Details }) {
 
 function Said({ details, tools }: { details: Details; tools: ReactNode }) {
   const { payload } = details;
+  const { method } = details.request;
+  const [beside, setBeside] = useState(false);
   const conversation = useMemo(() => (payload ? conversationOf(payload) : null), [payload]);
   if (!payload) {
     return (
@@ -101,20 +102,36 @@ function Said({ details, tools }: { details: Details; tools: ReactNode }) {
         <Tabs.Tab value="request">Request</Tabs.Tab>
         <Tabs.Tab value="response">Response</Tabs.Tab>
       </Tabs.List>
-      <div className={styles.tools}>{tools}</div>
+      <div className={styles.tools}>
+        {conversation && (
+          <Button
+            variant={beside ? "light" : "default"}
+            className={styles.wideOnly}
+            leftSection={<Columns2 size={13} />}
+            aria-pressed={beside}
+            onClick={() => setBeside(!beside)}
+          >
+            Raw beside it
+          </Button>
+        )}
+        {tools}
+      </div>
       {conversation && (
         <Tabs.Panel value="conversation" p="md">
-          <ConversationView conversation={conversation} />
+          {beside ? (
+            <Beside method={method} payload={payload}>
+              <ConversationView conversation={conversation} />
+            </Beside>
+          ) : (
+            <ConversationView conversation={conversation} />
+          )}
         </Tabs.Panel>
       )}
       <Tabs.Panel value="request" p="md">
-        <Message line={`${details.request.method} ${payload.target}`} message={payload.request} />
+        <Side side="request" method={method} payload={payload} />
       </Tabs.Panel>
       <Tabs.Panel value="response" p="md">
-        <Message
-          line={payload.status === null ? "No answer" : `Status ${count(payload.status)}`}
-          message={payload.response}
-        />
+        <Side side="response" method={method} payload={payload} />
       </Tabs.Panel>
     </Tabs>
   );

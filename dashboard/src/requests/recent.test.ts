@@ -22,6 +22,21 @@ describe("what has just ended", () => {
     expect(recent.read().incompleteAt).toBe(0);
   });
 
+  it("misses nothing for who asked since, however long it goes on", () => {
+    const recent = new Recent();
+    const one = (number: number) => {
+      recent.hear("request", ended(number));
+      vi.advanceTimersByTime(1_000);
+    };
+    for (let number = 0; number < AT_MOST; number++) one(number);
+    const askedAt = Date.now();
+    for (let number = 0; number < AT_MOST; number++) one(AT_MOST + number);
+    expect(recent.read().incompleteAt).toBeLessThan(askedAt);
+    one(2 * AT_MOST);
+    one(2 * AT_MOST + 1);
+    expect(recent.read().incompleteAt).toBeGreaterThanOrEqual(askedAt);
+  });
+
   it("is no request that runs", () => {
     const recent = new Recent();
     recent.hear("running", { total: 1, requests: [{ id: "r" }] });

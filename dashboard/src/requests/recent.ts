@@ -10,12 +10,14 @@ export const TOLD_EVERY_MS = 250;
 export interface Ended {
   /** Newest first. */
   requests: Exchange[];
-  /** When some that ended were last not kept, ms; what was asked before that is incomplete. */
+  /** When the newest of those was heard that are not kept any more, ms: what was asked before that is incomplete. */
   incompleteAt: number;
 }
 
 export class Recent {
   private ended: Ended = { requests: [], incompleteAt: 0 };
+  /** When each of `ended.requests` was heard, ms: what falls away is only missed by who asked before that. */
+  private heardAt: number[] = [];
   private waiting: Exchange[] = [];
   private missed = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -43,12 +45,12 @@ export class Recent {
 
   private take(): void {
     this.timer = undefined;
+    const now = Date.now();
     const all = [...this.waiting, ...(this.missed ? [] : this.ended.requests)];
-    const incomplete = this.missed || all.length > AT_MOST;
-    this.ended = {
-      requests: all.slice(0, AT_MOST),
-      incompleteAt: incomplete ? Date.now() : this.ended.incompleteAt,
-    };
+    const heardAt = [...this.waiting.map(() => now), ...(this.missed ? [] : this.heardAt)];
+    const fellAwayAt = this.missed ? now : (heardAt[AT_MOST] ?? this.ended.incompleteAt);
+    this.ended = { requests: all.slice(0, AT_MOST), incompleteAt: fellAwayAt };
+    this.heardAt = heardAt.slice(0, AT_MOST);
     this.waiting = [];
     this.missed = false;
     for (const callback of this.callbacks) callback();
