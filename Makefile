@@ -1,4 +1,4 @@
-# make demo   shows the main job without an account or a network
+# make demo   shows the main job without an account or a network; on a terminal it stays until Ctrl+C
 # make run    the real server on http://localhost:8080
 # make test   all tests;   make check   lint, types, import contracts (seconds)
 # make bench  performance ratios;   make fmt   formats;   make lock   renews the requirement files

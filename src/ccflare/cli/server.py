@@ -43,9 +43,10 @@ def serve(port: int | None, workers: int | None) -> int:
 
 
 @click.command("demo")
-def demo() -> int:
+@click.option("--once", is_flag=True, help="End after the table; so it does without a terminal.")
+def demo(once: bool) -> int:
     """Show it working, without an account or a network."""
-    return int(import_module("ccflare.demo.show").run())
+    return int(import_module("ccflare.demo.show").run(once=once))
 
 
 @click.command("config")

@@ -2,6 +2,8 @@
 
 The parts are the real ones: the server is started by its own command, accounts are added by theirs, the official SDK
 makes the requests. Only the upstream is simulated. What is shown is read from the database that the server writes.
+
+On a terminal it stays when its table is shown: with gentle traffic, for the dashboard, until somebody ends it.
 """
 
 import asyncio
@@ -14,15 +16,16 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ccflare.demo.accounts import SimulatedAccount
 from ccflare.demo.budgets import Limits
-from ccflare.demo.traffic import CONVERSATIONS, converse
+from ccflare.demo.traffic import CONVERSATIONS, Conversation, converse, keep_talking
 from ccflare.demo.upstream import SimulatedUpstream
 from ccflare.errors import OperatorError
 from ccflare.store import Store, open_store
@@ -30,25 +33,54 @@ from ccflare.store import Store, open_store
 START_S = 20.0
 LONGEST_S = 60.0
 LOOK_EVERY_S = 0.2
+PACE_S = 0.02
+"""Between the events of a stream; afterwards slower, so that the dashboard shows requests while they run."""
+SLOW_PACE_S = 0.3
 
 
-def run() -> int:
-    """Show the demo; about half a minute. Returns the exit status."""
+def run(*, once: bool = False) -> int:
+    """Show the demo; about half a minute, on a terminal until Ctrl+C unless `once`. Returns the exit status."""
     missing = [name for name in ("anthropic", "rich") if find_spec(name) is None]
     if missing:
         raise OperatorError(f"The demo needs {' and '.join(missing)}: pip install 'ccflare[demo]'")
+    stays = not once and sys.stdout.isatty()
     with ExitStack() as stack:
+        stack.enter_context(_ended_like_by_hand())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ccflare-demo-")))
-        upstream_url = stack.enter_context(_upstream(_accounts()))
+        upstream = stack.enter_context(_upstream(_accounts()))
         base_url = f"http://127.0.0.1:{_free_port()}"
         environment = _environment(home, base_url)
         for account, priority in zip(_accounts(), (0, 1, 1), strict=True):
-            _add(account, upstream_url, priority, environment)
+            _add(account, upstream.url, priority, environment)
         stack.enter_context(_server(environment, base_url, home))
         store = open_store(home / "ccflare.db")
         stack.callback(store.close)
-        _watch(store, base_url)
+        try:
+            _watch(store, base_url, stays=stays)
+            if stays:
+                upstream.settings.pace = SLOW_PACE_S
+                _stay(base_url)
+        except KeyboardInterrupt:
+            if not stays:
+                raise
+            sys.stdout.write("\nThe demo ends; nothing of it is left.\n")
     return 0
+
+
+@contextmanager
+def _ended_like_by_hand() -> Iterator[None]:
+    """Have a closed terminal and a polite kill end the demo as Ctrl+C does: with everything that it has started."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before: list[Any] = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _accounts() -> tuple[SimulatedAccount, ...]:
@@ -61,20 +93,20 @@ def _accounts() -> tuple[SimulatedAccount, ...]:
 
 
 @contextmanager
-def _upstream(accounts: tuple[SimulatedAccount, ...]) -> Iterator[str]:
+def _upstream(accounts: tuple[SimulatedAccount, ...]) -> Iterator[SimulatedUpstream]:
     """Run the simulated upstream in a thread of its own."""
     ready: threading.Event = threading.Event()
-    urls: list[str] = []
+    serving: list[SimulatedUpstream] = []
     stop = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
         upstream = SimulatedUpstream(accounts)
-        upstream.settings.pace = 0.02
+        upstream.settings.pace = PACE_S
         upstream.rule("529", match={"account": "home"}, skip=4, every=9)
         async with upstream:
             loops.append(asyncio.get_running_loop())
-            urls.append(upstream.url)
+            serving.append(upstream)
             ready.set()
             await stop.wait()
 
@@ -83,7 +115,7 @@ def _upstream(accounts: tuple[SimulatedAccount, ...]) -> Iterator[str]:
     if not ready.wait(START_S):
         raise OperatorError("The simulated upstream did not start")
     try:
-        yield urls[0]
+        yield serving[0]
     finally:
         loops[0].call_soon_threadsafe(stop.set)
         thread.join(START_S)
@@ -138,7 +170,11 @@ def _server(environment: dict[str, str], base_url: str, home: Path) -> Iterator[
     """Run the real server until the block ends."""
     with (home / "server.txt").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ccflare", "serve"], env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", "ccflare", "serve"],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl+C is for the demo, which ends the server
         )
     try:
         _wait_until_healthy(process, base_url, home)
@@ -163,22 +199,37 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], base_url: str, home: P
     raise OperatorError(f"The server did not start: {(home / 'server.txt').read_text().strip()[-500:]}")
 
 
-def _watch(store: Store, base_url: str) -> None:
+def _watch(store: Store, base_url: str, *, stays: bool) -> None:
     """Let the conversations run and tell what the server records of them."""
     from ccflare.demo.story import Story
 
     story = Story(store, sys.stdout)
-    story.begin(base_url, CONVERSATIONS)
-    stop = threading.Event()
-    with ThreadPoolExecutor(len(CONVERSATIONS)) as threads:
-        try:
-            turns = [threads.submit(converse, each, base_url, stop) for each in CONVERSATIONS]
-            give_up = time.monotonic() + LONGEST_S
-            while not all(turn.done() for turn in turns) and time.monotonic() < give_up:
-                story.go_on()
-                time.sleep(LOOK_EVERY_S)
-        finally:
-            stop.set()
+    story.begin(base_url, CONVERSATIONS, stays=stays)
+    with _talking(lambda each, stop: converse(each, base_url, stop)) as turns:
+        give_up = time.monotonic() + LONGEST_S
+        while not all(turn.done() for turn in turns) and time.monotonic() < give_up:
+            story.go_on()
+            time.sleep(LOOK_EVERY_S)
     time.sleep(2 * LOOK_EVERY_S)  # what ended last is written within a tenth of a second
     story.go_on()
     story.end(sum(turn.result() for turn in turns))
+
+
+def _stay(base_url: str) -> None:
+    """Go on with gentle traffic until somebody ends it; when there was enough of it, without."""
+    sys.stdout.write(f"It goes on, with less to do. Dashboard: {base_url}/?range=1h   Ctrl+C ends it.\n")
+    sys.stdout.flush()
+    with _talking(lambda each, stop: keep_talking(each, base_url, stop)):
+        while True:
+            time.sleep(LOOK_EVERY_S)
+
+
+@contextmanager
+def _talking(talk: Callable[[Conversation, threading.Event], int]) -> Iterator[list[Future[int]]]:
+    """Hold all conversations at once, each in a thread, as long as the block lasts."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(CONVERSATIONS)) as threads:
+        try:
+            yield [threads.submit(talk, each, stop) for each in CONVERSATIONS]
+        finally:
+            stop.set()

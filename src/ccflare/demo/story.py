@@ -8,6 +8,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
+from ccflare.choice import in_words
 from ccflare.demo.traffic import Conversation
 from ccflare.records import Account, Exchange, state_of
 from ccflare.store import Store
@@ -24,7 +25,7 @@ class Story:
         self._conversations: dict[str, Conversation] = {}
         self._told: list[Exchange] = []
 
-    def begin(self, base_url: str, conversations: Iterable[Conversation]) -> None:
+    def begin(self, base_url: str, conversations: Iterable[Conversation], *, stays: bool) -> None:
         """Say what is about to happen."""
         for each in conversations:
             self._conversations[session_key(Peek(session_id=each.user_id), "127.0.0.1")] = each
@@ -33,6 +34,8 @@ class Story:
         print_("  work   preferred, but with a small budget that runs out and fills again")
         print_("  home   second choice, now and then overloaded")
         print_("  spare  second choice too\n")
+        until = "until Ctrl+C" if stays else "until the table is shown"
+        print_(f"Dashboard: {base_url}/?range=1h   ({until})\n")
         print_(
             f"{len(self._conversations)} conversations of the Anthropic SDK begin. "
             "Each stays on one account as long as it can.\n"
@@ -60,18 +63,15 @@ class Story:
         )
 
     def _why(self, exchange: Exchange) -> str:
-        """Say why this account: what the attempts before it met, or what the session did."""
+        """Say why this account: what the attempts before it met, or why it was chosen first."""
         before = [f"{self._name(a.account_id)}: {a.reason or a.verdict}" for a in exchange.attempts[:-1]]
         if before:
             return "; ".join(before)
         if exchange.error_message:
             return exchange.error_message
-        first = next(each for each in self._told if each.session == exchange.session)
-        if first is exchange:
-            return "new session: first by priority, then by load"
-        if first.account_id == exchange.account_id:
-            return "session stays on its account"
-        return f"{self._name(first.account_id)} is still limited"
+        choice = exchange.attempts[0].choice if exchange.attempts else None
+        names = {account.id: account.name for account in self._accounts.values()}
+        return "" if choice is None else in_words(choice, names)
 
     def _name(self, account_id: str | None) -> str:
         return self._accounts[account_id].name if account_id in self._accounts else "-"

@@ -1,12 +1,16 @@
 """Sample traffic: conversations of the official SDK, as programs have them."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # an extra: only the demo needs the SDK, and only when it runs
     from anthropic import Anthropic
     from anthropic.types import MessageParam
+
+GENTLE_PAUSE_S = 5.0
+GENTLE_ROUNDS = 100
+"""Of a conversation's turns: two hours, some thousand requests."""
 
 SONNET, HAIKU, OPUS = "claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5"
 
@@ -52,6 +56,16 @@ def converse(conversation: Conversation, base_url: str, stop: threading.Event) -
                 messages.pop()
             if stop.wait(conversation.pause_s):
                 break
+    return failed
+
+
+def keep_talking(conversation: Conversation, base_url: str, stop: threading.Event) -> int:
+    """Hold a conversation again and again, slowly and not for ever. Returns the number of turns that failed."""
+    failed = 0
+    for _ in range(GENTLE_ROUNDS):
+        if stop.is_set():
+            break
+        failed += converse(replace(conversation, pause_s=GENTLE_PAUSE_S), base_url, stop)
     return failed
 
 
