@@ -1,6 +1,6 @@
 import { Link } from "wouter";
 import { useNow } from "../format/clock";
-import { count } from "../format/numbers";
+import { count, UNKNOWN } from "../format/numbers";
 import { span } from "../format/time";
 import { LiveSign } from "../requests/LiveSign";
 import { ageOf, doing, useRunning } from "../requests/running";
@@ -11,14 +11,12 @@ const SHOWN = 4;
 /** What runs at this moment, the longest first, on one line that is always there. */
 export function RunningStrip() {
   const now = useNow();
-  const { shown, more } = useRunning();
+  const { known, shown, more } = useRunning();
   const running = shown.filter((each) => each.endedAt === null);
   const others = running.length - SHOWN + more;
   return (
     <section className={styles.strip} aria-label="Running requests">
-      <h2 className={styles.count}>
-        {running.length === 0 ? "Nothing runs" : `${count(running.length + more)} running`}
-      </h2>
+      <h2 className={styles.count}>{words(known, running.length + more)}</h2>
       <ul className={styles.list}>
         {running.slice(0, SHOWN).map((each) => (
           <li key={each.request.id}>
@@ -38,4 +36,9 @@ export function RunningStrip() {
       )}
     </section>
   );
+}
+
+function words(known: boolean, running: number): string {
+  if (known && running === 0) return "Nothing runs";
+  return `${known ? count(running) : UNKNOWN} running`;
 }

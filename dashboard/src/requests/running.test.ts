@@ -65,7 +65,7 @@ describe("what runs", () => {
     const now = new RunningNow();
     told(now, "a");
     now.clear();
-    expect(now.read()).toEqual({ shown: [], more: 0 });
+    expect(now.read()).toEqual({ known: false, shown: [], more: 0 });
   });
 });
 

@@ -19,13 +19,15 @@ export interface Shown {
 }
 
 export interface Now {
+  /** False before the server has told anything, and while it cannot. */
+  known: boolean;
   /** The longest first. */
   shown: Shown[];
   /** How many run besides. */
   more: number;
 }
 
-const NOTHING: Now = { shown: [], more: 0 };
+const NOTHING: Now = { known: false, shown: [], more: 0 };
 
 export class RunningNow {
   private now: Now = NOTHING;
@@ -58,7 +60,11 @@ export class RunningNow {
     const before = this.now.shown.filter(({ request }) => !ids.has(request.id));
     const ending = before.map((each) => ({ ...each, endedAt: each.endedAt ?? at }));
     const shown = [...running.map((request) => ({ request, at, endedAt: null })), ...ending];
-    this.become({ shown: shown.filter((each) => isKept(each, at)).sort(longestFirst), more: total - requests.length });
+    this.become({
+      known: true,
+      shown: shown.filter((each) => isKept(each, at)).sort(longestFirst),
+      more: total - requests.length,
+    });
     if (ending.length > 0) this.timer ??= setTimeout(() => this.tidy(), KEPT_MS);
   }
 
@@ -97,12 +103,17 @@ function longestFirst(one: Shown, other: Shown): number {
 
 const running = new RunningNow();
 
-/** Keeps hearing for as long as the component is there; while the connection is lost, nothing is known. */
+/** Keeps hearing for as long as the component is there; while nobody tells, nothing is known. */
 export function useHearingRunning(link: LinkState, live: Live = liveRequests()): void {
   useEffect(() => live.listen(running), [live]);
   useEffect(() => {
     if (link === "lost") running.clear();
   }, [link]);
+  useEffect(() => {
+    const hide = () => document.hidden && running.clear();
+    document.addEventListener("visibilitychange", hide);
+    return () => document.removeEventListener("visibilitychange", hide);
+  }, []);
 }
 
 export function useRunning(): Now {
