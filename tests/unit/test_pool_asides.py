@@ -47,6 +47,18 @@ def test_a_reload_alone_forgets_nothing() -> None:
     assert names(pool, Ask(None, OPUS)) == ["a"]
 
 
+def test_a_wish_counts_once_although_changes_are_on_their_way_to_the_store() -> None:
+    """What was taken for the store before somebody resumed the account does not make it look resumed again."""
+    pool = pool_of("a")
+    limit(pool, "a", NOW + HOUR)
+    pool.take_changes()
+    pool.load([resumed(account("a"))], NOW)
+    pool.take_changes()
+    set_aside(pool)
+    pool.load([resumed(account("a"))], NOW)
+    assert [aside.model for aside in asides(pool)] == [OPUS]
+
+
 @pytest.mark.parametrize("against", ["limit", "refusal"])
 def test_what_the_store_does_not_know_yet_does_not_outlive_a_resume(against: str) -> None:
     """And the store is told what holds now, in case that is written over what the person did."""

@@ -146,7 +146,7 @@ class Member:
         When a person has resumed the account since, what was learnt against it does not count: then True, and the
         store is to be told.
         """
-        resumed = stored.resumed_at_ms != self.base.resumed_at_ms
+        resumed = stored.resumed_at_ms != self.account.resumed_at_ms
         if resumed:
             self.try_again()
         learnt = {
