@@ -1,6 +1,7 @@
 """As much of an upstream answer as its judgement needs, read before anything reaches the client."""
 
 import asyncio
+from collections.abc import Iterable
 
 from ccflare.coding import decoder
 from ccflare.errors import TransportError
@@ -21,26 +22,18 @@ FIRST_EVENT_BYTES = 128 * 1024
 """How much decoded text a first event may take before the stream is taken for one without an error."""
 
 
-_OTHER, _FRAMING, _CONNECTION, _TYPE, _CODING, _LIMIT_STATUS = range(6)
-_MEANINGS = dict.fromkeys(HOP_BY_HOP | {b"content-length"}, _FRAMING) | {
-    b"connection": _CONNECTION,
-    b"content-type": _TYPE,
-    b"content-encoding": _CODING,
-    STATUS_FIELD: _LIMIT_STATUS,
-}
+_DROPPED = HOP_BY_HOP | {b"content-length"}
+_MEANT = _DROPPED | {b"content-type", b"content-encoding", STATUS_FIELD}
+_others: set[bytes] = set()
+"""Names, by their spelling, that mean nothing here: an upstream has the same few in every answer."""
+_MOST_OTHERS = 1000
+_LONGEST_OTHER = 64
 
 
-class _Meanings(dict[bytes, int]):
-    """What a header name means here, by its spelling: an upstream has the same few in every answer."""
-
-    def __missing__(self, name: bytes) -> int:
-        meaning = _MEANINGS.get(name.lower(), _OTHER)
-        if len(self) < 1000 and len(name) <= 64:
-            self[name] = meaning
-        return meaning
-
-
-_meaning_of = _Meanings()
+def _note_others(names: Iterable[bytes]) -> None:
+    for name in names:
+        if name.lower() not in _MEANT and len(name) <= _LONGEST_OTHER and len(_others) < _MOST_OTHERS:
+            _others.add(name)
 
 
 class Head:
@@ -55,26 +48,28 @@ class Head:
         """`Content-Encoding`."""
         self.routine = True
         """Its limit headers can wait to be read: they do not say that there is no more."""
-        self.end_to_end = kept = []
-        """What is meant for the client; the framing is written anew."""
+        # One look into a set for each field; of some thirty, three or four mean something.
+        told = [pair for pair in headers if pair[0] not in _others]
+        dropped: set[bytes] = set()
         named = False
-        for pair in headers:
-            meaning = _meaning_of[pair[0]]
-            if meaning == _FRAMING:
-                continue
-            if meaning == _CONNECTION:
-                named = True
-                continue
-            kept.append(pair)
-            if meaning == _TYPE:
-                self.streamed = pair[1][:17].lower() == b"text/event-stream"
-            elif meaning == _CODING:
-                self.coding = pair[1]
-            elif meaning == _LIMIT_STATUS:
-                self.routine = pair[1].strip().lower() == b"allowed"
+        for name, value in told:
+            lower = name.lower()
+            if lower in _DROPPED:
+                dropped.add(name)
+                named |= lower == b"connection"
+            elif lower == b"content-type":
+                self.streamed = value[:17].lower() == b"text/event-stream"
+            elif lower == b"content-encoding":
+                self.coding = value
+            elif lower == STATUS_FIELD:
+                self.routine = value.strip().lower() == b"allowed"
+            else:
+                _note_others((name,))
+        self.end_to_end = [pair for pair in headers if pair[0] not in dropped]
+        """What is meant for the client; the framing is written anew."""
         if named:
-            tokens = connection_tokens(headers) - {b"close", b"keep-alive"}
-            self.end_to_end = [pair for pair in kept if pair[0].lower() not in tokens]
+            tokens = connection_tokens(told) - {b"close", b"keep-alive"}
+            self.end_to_end = [pair for pair in self.end_to_end if pair[0].lower() not in tokens]
 
 
 async def read_error_body(response: Response, coding: bytes | None) -> tuple[bytes, FirstEvent]:

@@ -30,7 +30,7 @@ class Feed:
     """
 
     def __init__(self, kept: int = 1000, *, first_id: int = 1) -> None:
-        self._ring: list[Event | None] = [None] * kept
+        self._ring: list[tuple[str, object]] = [("", None)] * kept
         self._first = self._next = first_id
         self._closed = False
         self._news = asyncio.Event()
@@ -48,7 +48,7 @@ class Feed:
     def publish(self, kind: str, thing: object) -> None:
         """Add an event. It takes the place of the oldest one."""
         ring = self._ring
-        ring[self._next % len(ring)] = Event(self._next, kind, thing)
+        ring[self._next % len(ring)] = kind, thing
         self._next += 1
         self._news.set()
 
@@ -93,7 +93,7 @@ class Feed:
         oldest = max(self._first, self._next - len(self._ring))
         if position is None or position < oldest:
             return Event(oldest - 1, GAP, None if position is None else oldest - position)
-        return self._ring[position % len(self._ring)]
+        return Event(position, *self._ring[position % len(self._ring)])
 
 
 class _Follower:

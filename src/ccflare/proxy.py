@@ -83,7 +83,7 @@ class Proxy:
         self._keys = parts.door.keys
         alone = not parts.colleagues.number
         self._try = self._try_accounts if alone else partial(agreed, parts, self._next, self._try_accounts)
-        self._monotonic = parts.clock.monotonic
+        self._monotonic, self._wall = parts.clock.monotonic, parts.clock.now
         self._delivery = Delivery(parts.pool, parts.provider, parts.clock.monotonic, self._now_ms)
         self.budget = RetryBudget()
         self._base_urls: dict[str, BaseUrl] = {}
@@ -490,7 +490,7 @@ class Proxy:
             self._parts.traces.put(x, exchange)
 
     def _now_ms(self) -> int:
-        return int(self._parts.clock.now() * 1000)
+        return int(self._wall() * 1000)
 
 
 def _say(line: str | None) -> None:

@@ -8,6 +8,7 @@ the client itself.
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +24,8 @@ LITTLE = 0.05
 
 _BILLING = b'"x-anthropic-billing-header'
 _BILLING_WITHIN = 512
+_REMEMBERED_BYTES = 1024
+"""Longer metadata, and longer ids, are read each time."""
 _SESSION_SUFFIX = re.compile(r"_session_([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\Z")
 _UPLOADS = (b"/v1/messages/batches", b"/v1/files")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -102,7 +105,7 @@ def peek(path: bytes, headers: Headers, body: bytes | bytearray | None) -> Peek:
         request = _read_request(body)
     except _UNREADABLE:
         return Peek(None, False, session_id)
-    session_id = _metadata_session(request.metadata)
+    session_id = _remembered_session(request.metadata)
     fingerprint = _fingerprint(request) if session_id is None else None
     return Peek(request.model, request.stream is True, session_id, fingerprint)
 
@@ -120,7 +123,8 @@ def session_key(seen: Peek, client: str) -> str:
     if client == "::1" or client.startswith(("127.", "::ffff:127.")):
         client = "127.0.0.1"
     if seen.session_id is not None:
-        return _digest("id", client, seen.session_id)
+        short = len(seen.session_id) <= _REMEMBERED_BYTES
+        return (_remembered_digest if short else _digest)("id", client, seen.session_id)
     return seen.fingerprint or _digest("client", client)
 
 
@@ -181,10 +185,21 @@ def first(candidates: Iterable[C], key: Callable[[Any], Any] = rank) -> C | None
     return min(candidates, key=key, default=None)
 
 
-def _metadata_session(metadata: msgspec.Raw) -> str | None:
-    """Return the session id in `metadata.user_id`: of its JSON, of its suffix, or all of it."""
+def _remembered_session(metadata: msgspec.Raw) -> str | None:
+    """Return the session id in `metadata`, the same in every turn of a session: it is read in the first one."""
     if not metadata:
         return None
+    raw = bytes(metadata)
+    return _known_session(raw) if len(raw) <= _REMEMBERED_BYTES else _metadata_session(raw)
+
+
+@lru_cache(maxsize=4096)
+def _known_session(metadata: bytes) -> str | None:
+    return _metadata_session(metadata)
+
+
+def _metadata_session(metadata: bytes) -> str | None:
+    """Return the session id in `metadata.user_id`: of its JSON, of its suffix, or all of it."""
     try:
         user_id = _read_metadata(metadata).user_id
     except _UNREADABLE:
@@ -270,3 +285,6 @@ def _digest(kind: str, *parts: str) -> str:
         digest.update(b"%d:" % len(value))
         digest.update(value)
     return digest.hexdigest()
+
+
+_remembered_digest = lru_cache(maxsize=4096)(_digest)

@@ -34,9 +34,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cache_write_tokens(self) -> int | None:
         """All cache writes: the total, or the sum of the lifetimes where that is larger or the only one said."""
-        split = _sum(self.cache_creation_5m_tokens, self.cache_creation_1h_tokens)
-        total = self.cache_creation_input_tokens
-        return total if split is None else max(split, total or 0)
+        short, long, total = (
+            self.cache_creation_5m_tokens,
+            self.cache_creation_1h_tokens,
+            self.cache_creation_input_tokens,
+        )
+        if short is None and long is None:
+            return total
+        return max((short or 0) + (long or 0), total or 0)
 
     @property
     def prompt_tokens(self) -> int | None:

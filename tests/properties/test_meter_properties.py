@@ -215,3 +215,39 @@ def test_documents_of_nonsense_are_refused(document: bytes) -> None:
     """A document that is none is refused with a ValueError that says so; nothing else happens."""
     with pytest.raises(ValueError, match="the fetched prices"):
         merge(BUNDLED, document, "2026-12-01")
+
+
+ODD = st.none() | st.booleans() | st.integers(-2, 1 << 50) | st.floats(0, 9) | st.text(max_size=4) | st.just({"a": 1})
+NESTED = {
+    "cache_creation": ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"),
+    "output_tokens_details": ("thinking_tokens",),
+    "server_tool_use": ("web_search_requests", "web_fetch_requests", "code_execution_requests"),
+}
+MESSAGES = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "error", 7])},
+    optional={
+        "model": st.just("claude-x") | ODD,
+        "stop_reason": ODD,
+        "error": ODD,
+        "usage": ODD
+        | st.fixed_dictionaries(
+            {},
+            optional={name: st.integers(0, 99) | ODD for name in ("input_tokens", "output_tokens", "speed", "other")}
+            | {
+                name: ODD | st.fixed_dictionaries({}, optional=dict.fromkeys(fields, st.integers(0, 9) | ODD))
+                for name, fields in NESTED.items()
+            },
+        ),
+    },
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(MESSAGES)
+def test_the_quick_way_tells_what_the_patient_one_does(message: dict[str, Any]) -> None:
+    """A message that is as it should be is read at once; what is read of it is what looking at each field gives."""
+    body = json.dumps(message).encode()
+    quick = metered([body], streamed=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ccflare.meter.read_message", lambda _data: None)
+        assert metered([body], streamed=False) == quick

@@ -15,9 +15,10 @@ from ccflare.store import packing  # noqa: F401  # a server has it from the star
 
 log = logging.getLogger("ccflare.async-db-writer")
 
-_AT_ONCE = 32
+_AT_ONCE = 256
 _BYTES_AT_ONCE = 2 * 1024 * 1024
-"""About 20 ms of work; a single payload may be more."""
+"""About 10 ms of work; a single payload may be more. The more at once, the fewer pages are written: each payload is
+another session's, and so another place of an index."""
 _LAST_TRIES_EVERY_S = 0.05
 _DECODED_BYTES = 4 * 1024 * 1024
 """So much of a coded body is looked through for credentials."""

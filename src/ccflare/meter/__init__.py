@@ -9,7 +9,7 @@ import msgspec
 from ccflare.coding import decoder
 from ccflare.meter.body import Outline
 from ccflare.meter.objects import MATCH_BYTES, Finder, Sightings
-from ccflare.meter.said import NOTHING, Said, read_document
+from ccflare.meter.said import NOTHING, Said, read_document, read_message
 from ccflare.meter.stream import EVENT_BYTES, StreamMeter
 from ccflare.sse import read_error
 from ccflare.usage import NOT_SAID, Usage
@@ -20,6 +20,7 @@ PLAIN_BYTES = 64 << 20
 """A compressed answer is read up to this length: a small one could stand for any amount of memory."""
 OUTLINE_BYTES = 1 << 20
 """How much of a JSON body is kept besides its arrays."""
+_IDENTITY = b"identity"
 SHORT_BYTES = 16 * 1024
 MIN_SPEED_S = 0.001
 """Content that came within less came at once: its speed would be that of a buffer."""
@@ -77,9 +78,9 @@ class Meter:
     __slots__ = ("_body", "_coding", "_decoder", "_find", "_known", "_said", "_short", "_sightings", "_stream")
 
     def __init__(self, *, streamed: bool, coding: bytes | None, find: Finder | None = None) -> None:
-        self._coding = (coding or b"identity").strip().lower()
-        self._decoder = None if self._coding == b"identity" else decoder(self._coding, PLAIN_BYTES)
-        self._known = self._decoder is not None or self._coding == b"identity"
+        self._coding = _IDENTITY if coding is None else coding.strip().lower()
+        self._decoder = None if self._coding == _IDENTITY else decoder(self._coding, PLAIN_BYTES)
+        self._known = self._decoder is not None or self._coding == _IDENTITY
         self._said = Said()
         self._find = find
         self._stream = StreamMeter(self._said, find) if streamed else None
@@ -120,6 +121,8 @@ class Meter:
         return self._end_body(complete=complete, readable=readable)
 
     def _readable(self) -> bool:
+        if self._known and self._decoder is None and self._body is None:
+            return True
         coding = self._coding[:40].decode("ascii", "replace")
         if not self._known:
             self._said.skip(f"the coding {coding!r} is not known")
@@ -154,6 +157,9 @@ class Meter:
         text = b""
         if readable:
             text = self._short if self._body is None else self._body.text()
+        usage = read_message(text)
+        if usage is not None:
+            return Metered(streamed=False, complete=complete, usage=usage, finished=complete, objects=self._objects())
         document = read_document(text)
         if document is None:
             if complete and text:

@@ -1,6 +1,6 @@
 """What upstream says about usage, field by field: the last value of each field counts, and nothing is added up."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -54,6 +54,86 @@ def read_document(data: bytes) -> Document | None:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
+_Name = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] | None
+
+
+class _CacheCreation(msgspec.Struct, gc=False):
+    ephemeral_5m_input_tokens: _Count = None
+    ephemeral_1h_input_tokens: _Count = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    thinking_tokens: _Count = None
+
+
+class _ServerTools(msgspec.Struct, gc=False):
+    web_search_requests: _Count = None
+    web_fetch_requests: _Count = None
+    code_execution_requests: _Count = None
+
+
+class _Tokens(msgspec.Struct, gc=False):
+    input_tokens: _Count = None
+    output_tokens: _Count = None
+    cache_read_input_tokens: _Count = None
+    cache_creation_input_tokens: _Count = None
+    cache_creation: _CacheCreation | None = None
+    output_tokens_details: _OutputDetails | None = None
+    server_tool_use: _ServerTools | None = None
+    service_tier: _Name = None
+    inference_geo: _Name = None
+    speed: _Name = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    type: str
+    usage: _Tokens
+    model: _Name = None
+    stop_reason: _Name = None
+    error: msgspec.Raw | None = None
+
+
+_message_decoder = msgspec.json.Decoder(_Message)
+_NO_CREATION = _CacheCreation()
+_NO_DETAILS = _OutputDetails()
+_NO_TOOLS = _ServerTools()
+
+
+def read_message(data: bytes) -> Usage | None:
+    """Return the usage of a message that is in every field what the API documents, as nearly all are.
+
+    None for any other body: of that `Said` takes what can be read. A decoder that knows the fields takes a fifth of the
+    time that looking at them one by one does.
+    """
+    try:
+        said = _message_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    tokens = said.usage
+    names = said.model, said.stop_reason, tokens.service_tier, tokens.inference_geo, tokens.speed
+    if said.type == "error" or said.error is not None or not "".join(filter(None, names)).isprintable():
+        return None
+    creation, tools = tokens.cache_creation or _NO_CREATION, tokens.server_tool_use or _NO_TOOLS
+    return Usage(
+        model=said.model,
+        input_tokens=tokens.input_tokens,
+        output_tokens=tokens.output_tokens,
+        cache_read_input_tokens=tokens.cache_read_input_tokens,
+        cache_creation_input_tokens=tokens.cache_creation_input_tokens,
+        cache_creation_5m_tokens=creation.ephemeral_5m_input_tokens,
+        cache_creation_1h_tokens=creation.ephemeral_1h_input_tokens,
+        thinking_tokens=(tokens.output_tokens_details or _NO_DETAILS).thinking_tokens,
+        web_search_requests=tools.web_search_requests,
+        web_fetch_requests=tools.web_fetch_requests,
+        code_execution_requests=tools.code_execution_requests,
+        service_tier=tokens.service_tier,
+        inference_geo=tokens.inference_geo,
+        speed=tokens.speed,
+        stop_reason=said.stop_reason,
+    )
 
 
 class Said:

@@ -81,14 +81,16 @@ def cost(usage: Usage, table: PriceTable) -> int | None:
     price = table.price(usage.model)
     if price is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
-    exact = _tokens_cost(usage, _rates(price, usage.prompt_tokens or 0))
+    rates = _rates(price, usage.prompt_tokens or 0) if price.long_context else price.rates
+    exact = _tokens_cost(usage, rates)
     if exact is None:
         return None
     scale = MILLION
-    for key, word in (("inference_geo", usage.inference_geo), ("speed", usage.speed)):
-        permille = price.factors_permille.get(f"{key}={word}")
-        if permille is not None:
-            exact, scale = exact * permille, scale * 1000
+    if price.factors_permille:
+        for key, word in (("inference_geo", usage.inference_geo), ("speed", usage.speed)):
+            permille = price.factors_permille.get(f"{key}={word}")
+            if permille is not None:
+                exact, scale = exact * permille, scale * 1000
     exact += (usage.web_search_requests or 0) * table.web_search_microusd * scale
     return (2 * exact + scale) // (2 * scale)
 

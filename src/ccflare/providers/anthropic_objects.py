@@ -65,8 +65,8 @@ def in_object(text: bytes) -> list[str]:
     return [each.decode("ascii") for each in _SHOWN.findall(text)]
 
 
+_MESSAGES = b"/v1/messages"
 _FINDERS: tuple[tuple[re.Pattern[bytes], Finder | None], ...] = (
-    (re.compile(rb"/v1/messages\Z"), in_message),
     (re.compile(rb"/v1/messages/batches/[^/]+/results\Z|.*/events\b"), in_message),
     (re.compile(rb"/v1/messages/count_tokens\Z|/v1/complete\Z|/v1/models\b|/v1/chat/|.*/content\Z"), None),
     (re.compile(rb"/v1/"), in_object),
@@ -76,6 +76,8 @@ _FINDERS: tuple[tuple[re.Pattern[bytes], Finder | None], ...] = (
 
 def finder(method: bytes, path: bytes) -> Finder | None:
     """Return how ids are found in the answers to a request; None: not at all."""
+    if path == _MESSAGES:
+        return in_message
     if method == b"DELETE":
         return None  # what it shows is gone
     for pattern, found in _FINDERS:

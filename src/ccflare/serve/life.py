@@ -32,6 +32,9 @@ OBJECTS_KNOWN = 100_000
 """Objects, the latest used, whose owners are known from the start."""
 TRACES_S = 3.0
 """Longest wait at the end for a collector of traces: nobody needs it to serve."""
+YOUNG_OBJECTS = 50_000
+"""So many objects more, and the interpreter looks for cycles. With its own 700 it did so at every fifth exchange, for a
+tenth of the loop's time: what waits to be written are thousands, and an exchange leaves no cycle behind."""
 FLUSH_S = 10.0
 """Longest wait for the database at the end."""
 
@@ -76,6 +79,7 @@ async def serve(given: Given) -> None:
     await doors.open()
     gc.collect()
     gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
     sharing = Sharing(app, given.colleagues, clock, given.orders.reread.set) if given.colleagues.number else None
     app.readiness.listening = True
     given.on_ready()

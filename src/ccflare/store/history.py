@@ -112,9 +112,10 @@ class History:
         rows = [exchange_row(each) for each in exchanges]
         series = self._series.of(exchanges)
         inserted = 0
-        for chunk in chunks(list(zip(rows, series, strict=True))):
-            values = [value for row, each in chunk for value in (*row, each)]
-            inserted += self._db.run(insert_exchanges(len(chunk)), values)
+        start = 0
+        for chunk in chunks(rows):
+            inserted += self._db.run(*insert_exchanges(chunk, series[start : start + len(chunk)]))
+            start += len(chunk)
         if inserted != len(rows):
             return False
         self._rollups.add(rows, series)

@@ -147,9 +147,9 @@ def _part(row: Row) -> _Cell:
     streamed, failovers, time, first_byte, speed, total, sent, received, *known = _used(row)
     spoken = (known[_OUTPUT] or 0) if speed else 0
     return (
-        1, streamed, failovers, time, first_byte or 0, first_byte is not None,
+        1, streamed, failovers, time, first_byte or 0, int(first_byte is not None),
         spoken, int(spoken * 1000 / speed + 0.5) if spoken else 0,
-        total is not None and known[_COST] is None, sent, received, *known,
+        int(total is not None and known[_COST] is None), sent, received, *known,
     )  # fmt: skip
 
 

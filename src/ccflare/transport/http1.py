@@ -38,6 +38,8 @@ _name = itemgetter(0)
 _ordinary_names: set[bytes] = set()
 """Names found to be tokens and not our own: clients send the same ones again and again, and looking names up
 in a set takes a quarter of the time that examining them takes. Holds no more than `_MAX_ORDINARY_NAMES`."""
+_plain_names: set[bytes] = set()
+"""Names in answers that say nothing about framing, bounded in the same way."""
 _MAX_ORDINARY_NAMES = 1000
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 _NO_BODY_STATUS = frozenset({204, 304})
@@ -253,16 +255,17 @@ class ResponseParser:
     def _judge(self, status: int, fields: Headers) -> ResponseHead:
         content_length: int | None = None
         codings: list[bytes] = []
-        padded = False
-        for name, value in fields:
-            size = len(name)  # two lengths decide which names need a closer look: this runs for every field
-            if size == 14 and name.lower() == b"content-length":
+        # Nearly all fields have a name that was seen before, and no white space at their end.
+        odd = [pair for pair in fields if pair[0] not in _plain_names or pair[1][-1:] <= b" "]
+        for name, value in odd:
+            lower = name.lower()
+            if lower == b"content-length":
                 content_length = int(value)
-            elif size == 17 and name.lower() == b"transfer-encoding":
+            elif lower == b"transfer-encoding":
                 codings.append(value.strip(b" \t").lower())
-            if value and value[-1] <= 32:
-                padded = True
-        if padded:
+            elif len(name) <= 64 and len(_plain_names) < _MAX_ORDINARY_NAMES:
+                _plain_names.add(name)
+        if any(value[-1:] in {b" ", b"\t"} for _, value in odd):
             fields = [(name, value.rstrip(b" \t")) for name, value in fields]
         version = self._llhttp.get_http_version()
         self._check_framing(version, codings)
