@@ -62,6 +62,7 @@ async def test_one_who_waits_too_long_does_not_interrupt_the_one_before(desk: De
 
 
 async def test_cancelling_a_question_frees_the_desk(desk: Desk) -> None:
+    await desk.ask(lambda store: store.accounts())  # opening the store may take longer than the pause below
     task = asyncio.create_task(desk.ask(count_for_ever))
     await asyncio.sleep(0.1)
     task.cancel()
