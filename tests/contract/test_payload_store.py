@@ -113,7 +113,8 @@ def test_every_payload_comes_back_byte_for_byte(
     packer, packed = Packer(remembered_bytes), {}
     for number, (session, request, response) in enumerate(bodies):
         made = payload(number, session=session, request=content(request), response=content(response))
-        packed[made.id] = each = packer.pack(made)
+        [each] = packer.pack([made])
+        packed[made.id] = each
         chain = [each]
         while chain[0].base is not None:
             chain.insert(0, packed[chain[0].base])
@@ -139,7 +140,7 @@ def test_a_turn_takes_little_more_than_what_is_new_in_it() -> None:
         head = f'{{"system":"counted {turn * 7919}, {random.Random(99).randbytes(10_000).hex()}","messages":['
         messages = [text.replace("MARK", ',"mark":1' if n >= turn - 2 else "") for n, text in enumerate(said[:turn])]
         body = (head + ",".join(messages) + "]}").encode()
-        sizes.append(len(packer.pack(payload(turn, request=content(body))).frame))
+        sizes.append(len(packer.pack([payload(turn, request=content(body))])[0].frame))
     assert sizes[0] > 10_000
     assert max(sizes[1:]) < 2_500  # of 3,000 digits, which are 1,500 bytes
 
@@ -149,7 +150,7 @@ def test_conversations_side_by_side_in_one_session_are_told_apart() -> None:
     packer = Packer()
     pairs = list(zip(conversation(12), conversation(12, 2), strict=True))
     made = [payload(n, request=content(body)) for n, body in enumerate(body for pair in pairs for body in pair)]
-    packed = [packer.pack(each) for each in made]
+    packed = packer.pack(made)
     assert [int(each.base[1:]) for each in packed[2:] if each.base] == list(range(22))
 
 
@@ -157,21 +158,21 @@ def test_a_conversation_that_rests_is_taken_up_again() -> None:
     """However many turns of another one came meanwhile, the next turn is compressed against its own last one."""
     packer, agent = Packer(), conversation(2, 2)
     bodies = [agent[0], *conversation(12), agent[1]]
-    packed = [packer.pack(payload(n, request=content(body))) for n, body in enumerate(bodies)]
+    packed = packer.pack([payload(n, request=content(body)) for n, body in enumerate(bodies)])
     assert packed[-1].base == packed[0].id
 
 
 def test_what_is_not_alike_depends_on_nothing() -> None:
     """A body that has nothing in common with those before it can be read by itself."""
     packer, noise = Packer(), random.Random(1)
-    packed = [packer.pack(payload(n, request=content(noise.randbytes(9_000)))) for n in range(3)]
+    packed = packer.pack([payload(n, request=content(noise.randbytes(9_000))) for n in range(3)])
     assert [each.base for each in packed] == [None, None, None]
 
 
 def test_a_group_lasts_an_hour() -> None:
     """So that what is old can go while the conversation goes on."""
     packer = Packer()
-    groups = [packer.pack(payload(n, timestamp_ms=1 + n * GROUP_MS // 2)).group_id for n in range(4)]
+    groups = [each.group_id for each in packer.pack([payload(n, timestamp_ms=1 + n * GROUP_MS // 2) for n in range(4)])]
     assert groups == ["x00000", "x00000", "x00002", "x00002"]
 
 

@@ -110,7 +110,7 @@ class Packer:
         self._remembered_bytes = remembered_bytes
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._bytes = 0
-        self._compress = zstandard.ZstdCompressor(level=LEVEL, dict_data=_phrases()).compress
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL, dict_data=_phrases())
 
     def forget(self) -> None:
         """Begin anew: nothing is told by what was packed before."""
@@ -122,24 +122,35 @@ class Packer:
         session = None if payload.session is None else self._sessions.get(payload.session)
         return None if session is None or session.closed(payload.timestamp_ms) else session.group_id
 
-    def pack(self, payload: Payload) -> Packed:
-        """Return a payload as it is to be stored."""
+    def pack(self, payloads: Sequence[Payload]) -> list[Packed]:
+        """Return payloads as they are to be stored.
+
+        They are compressed by one call: each call gives the interpreter away, and beside a busy event loop getting it
+        back costs as much as compressing.
+        """
+        prepared = [self._prepare(each) for each in payloads]
+        if not prepared:
+            return []
+        plain: list[bytes | bytearray | memoryview] = [
+            _plain(each, pieces, fresh) for each, (_, _, pieces, fresh) in zip(payloads, prepared, strict=True)
+        ]
+        frames = self._compressor.multi_compress_to_buffer(plain)
+        return [
+            Packed(each.id, each.timestamp_ms, group_id, base_id, frames[number].tobytes())
+            for number, (each, (group_id, base_id, _, _)) in enumerate(zip(payloads, prepared, strict=True))
+        ]
+
+    def _prepare(self, payload: Payload) -> tuple[str, str | None, list[Piece], bytes]:
+        """Return the group and the base of a payload, and its request told by that base; the next are told by it."""
         request = payload.request.data
         session = self._open(payload)
         base, pieces, fresh = _told(session.bases, request)
-        packed = Packed(
-            payload.id,
-            payload.timestamp_ms,
-            session.group_id,
-            None if base is None else base.id,
-            self._compress(_plain(payload, pieces, fresh)),
-        )
         session.payloads += 1
         if payload.session is not None:
             continued = base if len(fresh) <= _SAME_BRANCH * len(request) else None
             depth = 0 if base is None else base.depth + 1
             self._remember(payload.session, session, _Base(payload.id, depth, request), continued)
-        return packed
+        return session.group_id, None if base is None else base.id, pieces, fresh
 
     def _open(self, payload: Payload) -> _Session:
         session = None if payload.session is None else self._sessions.get(payload.session)

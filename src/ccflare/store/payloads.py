@@ -72,7 +72,7 @@ class Payloads:
                 wanted = set(msgspec.json.decode(self._told(_WANTED, [each.id for each in payloads])))
                 new = [each for each in payloads if each.id in wanted]
                 self._check_groups(new)
-                packed = [self._packer.pack(each) for each in new]
+                packed = self._packer.pack(new)
                 self._insert(packed)
         except BaseException:
             self._packer.forget()  # nothing may be compressed against what is not stored
