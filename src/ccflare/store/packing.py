@@ -38,6 +38,8 @@ _BASE_BYTES = 600
 """What a remembered body costs besides its bytes."""
 _SAME_BRANCH = 0.3
 """A body with a smaller share of new bytes continues the conversation that it is told by."""
+_MANY = 8
+"""Fewer are compressed one by one: the call for many makes a compressor of its own."""
 _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
 
@@ -125,20 +127,23 @@ class Packer:
     def pack(self, payloads: Sequence[Payload]) -> list[Packed]:
         """Return payloads as they are to be stored.
 
-        They are compressed by one call: each call gives the interpreter away, and beside a busy event loop getting it
+        Many are compressed by one call: each call gives the interpreter away, and beside a busy event loop getting it
         back costs as much as compressing.
         """
         prepared = [self._prepare(each) for each in payloads]
-        if not prepared:
-            return []
         plain: list[bytes | bytearray | memoryview] = [
             _plain(each, pieces, fresh) for each, (_, _, pieces, fresh) in zip(payloads, prepared, strict=True)
         ]
-        frames = self._compressor.multi_compress_to_buffer(plain)
         return [
-            Packed(each.id, each.timestamp_ms, group_id, base_id, frames[number].tobytes())
-            for number, (each, (group_id, base_id, _, _)) in enumerate(zip(payloads, prepared, strict=True))
+            Packed(each.id, each.timestamp_ms, group_id, base_id, frame)
+            for each, (group_id, base_id, _, _), frame in zip(payloads, prepared, self._frames(plain), strict=True)
         ]
+
+    def _frames(self, plain: list[bytes | bytearray | memoryview]) -> list[bytes]:
+        if len(plain) < _MANY:
+            return [self._compressor.compress(each) for each in plain]
+        frames = self._compressor.multi_compress_to_buffer(plain)
+        return [frames[number].tobytes() for number in range(len(plain))]
 
     def _prepare(self, payload: Payload) -> tuple[str, str | None, list[Piece], bytes]:
         """Return the group and the base of a payload, and its request told by that base; the next are told by it."""
