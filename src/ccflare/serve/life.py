@@ -77,9 +77,7 @@ async def serve(given: Given) -> None:
     ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop, crowd=Crowd(startup.most_clients()))
     doors = Doors(given.sockets, ingress.connection)
     await doors.open()
-    gc.collect()
-    gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
-    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
+    _look_for_cycles_seldom()
     sharing = Sharing(app, given.colleagues, clock, given.orders.reread.set) if given.colleagues.number else None
     app.readiness.listening = True
     given.on_ready()
@@ -102,6 +100,12 @@ async def serve(given: Given) -> None:
         await asyncio.to_thread(app.traces.close, TRACES_S)
     for desk in app.desks:
         await asyncio.to_thread(desk.close)
+
+
+def _look_for_cycles_seldom() -> None:
+    gc.collect()
+    gc.freeze()  # what was made at start lives as long as the process: no collection need look at it again
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
 
 def _in_force(app: App, given: Given) -> upkeep.SettingsInForce:
