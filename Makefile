@@ -2,6 +2,7 @@
 # make run    the real server on http://localhost:8080
 # make test   all tests;   make check   lint, types, import contracts (seconds)
 # make bench  performance ratios;   make fmt   formats;   make lock   renews the requirement files
+# make sbom   the bill of materials, in dist/;   make audit  asks for known vulnerabilities
 # make types  renews the dashboard's types from the API
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 CACHE := .cache
 
-.PHONY: demo run test check bench fmt lock types dashboard clean
+.PHONY: demo run test check bench fmt lock types dashboard sbom audit clean
 
 demo: $(VENV)/demo.stamp dashboard
 	@$(BIN)/ccflare demo
@@ -44,14 +45,24 @@ bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m bench $(BENCH_ARGS)
 
 lock: $(VENV)/dev.stamp
-	@for name in run demo otel dev sdk0 node; do \
+	@for name in run demo otel dev sdk0 node audit; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-annotate --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
 	    --output-file requirements/$$name.txt requirements/$$name.in || exit 1; \
 	done
 
+sbom: $(VENV)/dev.stamp
+	@$(BIN)/python -m tools.sbom dist
+
+# Needs a service on the internet, so it is no part of `check`; where that cannot be reached it fails and says so.
+audit: $(VENV)-audit/stamp
+	@for name in run demo otel dev sdk0 node; do \
+	  $(VENV)-audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$name.txt \
+	    || { echo "requirements/$$name.txt was not found clean: either the service could not be asked, or see above"; exit 1; }; \
+	done
+
 clean:
-	rm -rf $(VENV) $(VENV)-sdk0 $(CACHE) .hypothesis dashboard/node_modules src/ccflare/dashboard
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-sdk0 $(CACHE) .hypothesis dashboard/node_modules src/ccflare/dashboard
 
 # Debian's Python comes without venv; the package is installed where that is permitted.
 $(VENV)/created:
@@ -80,6 +91,11 @@ $(VENV)/demo.stamp: requirements/demo.txt $(VENV)/run.stamp
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/demo.stamp
 	@echo "Installing what checks and tests need ..."
 	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)-audit/stamp: requirements/audit.txt | $(VENV)/created
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/audit.txt
 	@touch $@
 
 $(VENV)-sdk0/stamp: requirements/sdk0.txt | $(VENV)/created
