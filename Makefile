@@ -56,9 +56,11 @@ sbom: $(VENV)/dev.stamp
 
 # Needs a service on the internet, so it is no part of `check`; where that cannot be reached it fails and says so.
 audit: $(VENV)-audit/stamp
-	@for name in run demo otel dev sdk0 node; do \
+	@mkdir -p $(CACHE); for name in run demo otel dev sdk0 node; do \
 	  $(VENV)-audit/bin/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/$$name.txt \
-	    || { echo "requirements/$$name.txt was not found clean: either the service could not be asked, or see above"; exit 1; }; \
+	    2> $(CACHE)/audit.txt || { tail -n 1 $(CACHE)/audit.txt; \
+	      echo "requirements/$$name.txt is not found clean: see above; an error of a connection means that nobody was asked"; \
+	      exit 1; }; \
 	done
 
 clean:
