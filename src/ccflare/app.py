@@ -169,7 +169,7 @@ def build(
         load=take_over,
         read_health=read_health,
         readiness=readiness,
-        read_metrics=vitals.read,
+        look_at_metrics=vitals.look,
         configuration=configuration,
         judge_address=lambda place: transport.refusal(place, foreign_reach(transport.reach)),
         log_dir=settings.log_dir,

@@ -4,9 +4,9 @@ import contextlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeAlias, get_args
 
@@ -45,21 +45,31 @@ class Vitals:
     delays: Distribution = field(default_factory=lambda: Distribution(table.LOOP_DELAY))
     """How late the event loop was."""
 
-    def read(self) -> Snapshot:
-        """Return the numbers of this process."""
-        snapshot = Snapshot()
+    def look(self) -> Callable[[], Snapshot]:
+        """Look at this process, on its event loop; return what makes the numbers of it, best called in a thread."""
         standings = self.pool.states(int(self.clock.now() * 1000))
-        names = {standing.account.id: standing.account.name for standing in standings}
-        self.tally.read(snapshot, names)
+        return partial(self._whole, self._here(), standings, dict(self.refresher.counts))
+
+    def _whole(
+        self, snapshot: Snapshot, standings: Sequence[Standing], refreshes: Mapping[tuple[str, str], int]
+    ) -> Snapshot:
+        """Add what there is much of where there are many accounts, and what the system has to be asked."""
+        self.tally.read(snapshot, {standing.account.id: standing.account.name for standing in standings})
         for standing in standings:
             _read_account(snapshot, standing)
-        for (account_id, outcome), count in self.refresher.counts.items():
-            snapshot.add(table.REFRESHES, (count,), (names.get(account_id, account_id), outcome))
+        for (account_id, outcome), count in refreshes.items():
+            snapshot.add(table.REFRESHES, (count,), (self.tally.name(account_id), outcome))
+        for metric, value in _process():
+            snapshot.put(metric, value)
+        return snapshot
+
+    def _here(self) -> Snapshot:
+        snapshot = Snapshot()
         snapshot.add(table.LOOP_DELAY, self.delays.numbers())
         snapshot.put(table.UPSTREAM, self.transport.connections_idle, "idle")
         snapshot.put(table.UPSTREAM, self.transport.connections_in_use, "in_use")
         snapshot.put(table.BUILD, 1, __version__, platform.python_version())
-        for values in (self._now(), self._writer(), _process()):
+        for values in (self._now(), self._writer()):
             for metric, value in values:
                 snapshot.put(metric, value)
         return snapshot

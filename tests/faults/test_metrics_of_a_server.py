@@ -1,6 +1,8 @@
 """`/metrics` and `/ready` of a server process: what they say is what has happened, and they cost nobody anything."""
 
+import signal
 import urllib.request
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from typing import Any
 
@@ -118,3 +120,17 @@ def test_one_scrape_sees_all_workers(home: Home, upstream: Upstream) -> None:
         assert len({labels["worker"] for labels, _ in found["process_cpu_seconds_total"]}) == 2
         assert total(found, "ccflare_account_state") == 2
     assert_upstream_clean(upstream)
+
+
+def test_a_draining_server_says_so_and_goes_on(make_home: Callable[[Mapping[str, str]], Home]) -> None:
+    """Asked to stop, a server that is given time is not ready but serves; asked again, it ends at once."""
+    home = make_home({"CCFLARE_SHUTDOWN_DELAY_MS": "600000"})
+    with running(home) as server:
+        assert ask(server.port, method="GET", target="/ready", headers=[]).status == 200
+        server.signal(signal.SIGTERM)
+        server.wait_for_log("Draining")
+        answer = ask(server.port, method="GET", target="/ready", headers=[])
+        assert (answer.status, b'"draining"' in answer.body) == (503, True)
+        assert ask(server.port, messages()).status == 200
+        assert server.process.poll() is None
+        assert server.stop() == 0

@@ -1,5 +1,6 @@
 """No setting is dead: for each one there is a check here that its value changes what happens."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -21,6 +22,8 @@ from ccflare.journal import Retention
 from ccflare.listening import listen
 from ccflare.oauth import OAuthSettings
 from ccflare.records import Secret
+from ccflare.serve.orders import Orders
+from ccflare.serve.stopping import drain
 from ccflare.settings import TABLE, Settings, load
 from ccflare.store import open_store
 from ccflare.tokens import TokenEndpoint
@@ -134,6 +137,16 @@ async def shutdown_timeout_ms(directory: Path) -> None:
     app = app_of(directory)
     app.apply(Settings(shutdown_timeout_ms=5))
     assert app.proxy.settings.shutdown_timeout_ms == 5  # what `serve` waits by; a stop by force is in faults/
+
+
+@shows("shutdown_delay_ms")
+async def shutdown_delay_ms(directory: Path) -> None:
+    app, orders = app_of(directory, shutdown_delay_ms=3_600_000), Orders()
+    draining = asyncio.create_task(drain(app, orders))
+    await asyncio.sleep(0)
+    assert not draining.done()
+    orders.end(at_once=True)
+    await draining
 
 
 @shows("upstream_url")

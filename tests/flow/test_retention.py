@@ -397,7 +397,9 @@ async def test_exchanges_are_written_while_much_is_deleted(unswept: Bench) -> No
         await until(lambda before=before: unswept.journal.state().written > before)  # type: ignore[misc]  # a default
         waits.append(time.monotonic() - began)
         number += 1
-    assert (await cleaning).payloads == 40
+    await cleaning
+    assert unswept.journal._writer
+    assert unswept.journal._writer.sweep.removed.payloads == 40  # some may have gone before anybody asked
     assert len(waits) > 2
     assert max(waits) < 0.25
 

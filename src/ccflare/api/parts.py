@@ -58,8 +58,8 @@ class Parts:
     read_health: Callable[[], Health]
     """Returns the health of this process."""
     readiness: Readiness
-    read_metrics: Callable[[], Snapshot]
-    """Returns those of this process."""
+    look_at_metrics: Callable[[], Callable[[], Snapshot]]
+    """Looks at this process; what it returns makes the metrics of it, and is best called in a thread."""
     configuration: Configuration
     judge_address: Callable[[Place], Awaitable[str | None]]
     """Says why an address that a caller names may not be connected; None: it may."""

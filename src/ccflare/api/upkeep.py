@@ -26,13 +26,14 @@ async def show_readiness(parts: Parts) -> ReadyView:
 async def show_metrics(parts: Parts, accept: str) -> Text:
     """Show the metrics in Prometheus' text format, or as OpenMetrics for who asks for it."""
     colleagues, kind = parts.colleagues, media_type(accept)
-    told = await everybody(colleagues, "metrics", tell_metrics(parts))
+    told = await everybody(colleagues, "metrics", await tell_metrics(parts))
     return Text(await asyncio.to_thread(_written, told, colleagues.workers > 1, kind), kind)
 
 
-def tell_metrics(parts: Parts) -> bytes:
-    """Return the metrics of this process as another worker is told them."""
-    return parts.read_metrics().encode(parts.colleagues.number)
+def tell_metrics(parts: Parts) -> "asyncio.Future[bytes]":
+    """Return the metrics of this process as another worker is told them; a thread makes them."""
+    make, number = parts.look_at_metrics(), parts.colleagues.number
+    return asyncio.get_running_loop().run_in_executor(None, lambda: make().encode(number))
 
 
 def _written(told: list[bytes], apart: bool, kind: str) -> bytes:

@@ -9,6 +9,7 @@ all of them a question and returns what came in time; `answer` says who answers,
 when `gather` is used through `everybody`. `claim` agrees on one value for a key.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeAlias
 
@@ -19,8 +20,8 @@ CLAIM_S: Final = 0.05
 
 Hear: TypeAlias = Callable[[bytes, int], None]
 """Is called with what a worker has published, and that worker's number."""
-Reply: TypeAlias = Callable[[bytes], bytes]
-"""Returns the answer to a question. It runs on the event loop: it has to be short."""
+Reply: TypeAlias = Callable[[bytes], "bytes | asyncio.Future[bytes]"]
+"""Returns the answer to a question. It runs on the event loop: what takes long, a thread makes."""
 
 
 class Colleagues(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ccflare.bus import CLAIM_S, GATHER_S, Hear, Reply
@@ -173,13 +174,26 @@ class Link(asyncio.Protocol):
             case Kind.QUESTION:
                 reply = self._replies.get(frame.topic)
                 body = b"" if reply is None else reply(frame.body)
-                self._send(Frame(Kind.ANSWER, "", body, frame.worker, frame.ticket))
+                if isinstance(body, bytes):
+                    self._answer(frame, body)
+                else:
+                    body.add_done_callback(partial(self._answer_later, frame))
             case Kind.ANSWER:
                 if (question := self._questions.get(frame.ticket)) is not None:
                     question.answers.append(frame.body)
                     question.look()
             case Kind.ORDER:
                 self._obey(to_worker(frame.body), frame.ticket)
+
+    def _answer(self, question: Frame, body: bytes) -> None:
+        self._send(Frame(Kind.ANSWER, "", body, question.worker, question.ticket))
+
+    def _answer_later(self, question: Frame, made: "asyncio.Future[bytes]") -> None:
+        """Answer with what a thread has made; with nothing, as who has no answer, when it could not."""
+        failed = made.cancelled() or made.exception() is not None
+        if failed:
+            log.error("A question of another worker was not answered: %s", question.topic)
+        self._answer(question, b"" if failed else made.result())
 
     def _obey(self, order: ToWorker, ticket: int) -> None:
         match order:

@@ -17,6 +17,9 @@ scrape_configs:
       - targets: ["localhost:8080"]
 ```
 
+Where [client keys](client-keys.md) are needed, `/metrics` is for those of role `admin`: `authorization:
+{{credentials_file: /etc/prometheus/ccflare.key}}` in the lines above.
+
 `deploy/grafana.json` is a dashboard to import into Grafana, `deploy/alerts.yml` are alerting rules for Prometheus.
 
 What is counted of requests is counted from their records, by the thread that writes the history: within about a tenth

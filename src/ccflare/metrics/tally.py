@@ -47,14 +47,24 @@ class Distribution:
         return (*self._counts, self._sum)
 
 
-class _Sums:
-    """What is summed up for one account, model and outcome."""
+class _Usage:
+    """What the answers of one account and model have said of themselves."""
 
-    __slots__ = ("cache_read", "cost", "exchanges", "input", "metered", "output", "unpriced", "write_1h", "write_5m")
+    __slots__ = ("cache_read", "cost", "input", "output", "unpriced", "write_1h", "write_5m")
 
     def __init__(self) -> None:
-        self.exchanges = self.input = self.output = self.cache_read = self.write_5m = self.write_1h = 0
-        self.cost = self.unpriced = self.metered = 0
+        self.input = self.output = self.cache_read = self.write_5m = self.write_1h = 0
+        self.cost = self.unpriced = 0
+
+    def by_class(self) -> tuple[tuple[str, int], ...]:
+        """Return the tokens of each class."""
+        return (
+            ("input", self.input),
+            ("output", self.output),
+            ("cache_read", self.cache_read),
+            ("cache_write_5m", self.write_5m),
+            ("cache_write_1h", self.write_1h),
+        )
 
 
 class Tally:
@@ -68,7 +78,8 @@ class Tally:
         self._is_known = is_known
         self._lock = Lock()
         self._models: dict[str | None, str] = {None: NONE}
-        self._sums: dict[_Key, _Sums] = {}
+        self._exchanges: dict[_Key, int] = {}
+        self._usage: dict[tuple[str | None, str], _Usage] = {}
         self._attempts: Counter[tuple[str | None, str]] = Counter()
         self._overhead = Distribution(table.OVERHEAD)
         self._first_bytes: dict[str, Distribution] = {}
@@ -83,26 +94,34 @@ class Tally:
 
     def _add(self, exchange: Exchange) -> None:
         model = self._models.get(exchange.model) or self._label(exchange)
-        key = exchange.account_id, model, outcome_of(exchange.status_code, exchange.success)
-        sums = self._sums.get(key) or self._new_sums(*key)
-        sums.exchanges += 1
+        account_id, outcome = exchange.account_id, outcome_of(exchange.status_code, exchange.success)
+        count = self._exchanges.get((account_id, model, outcome), 0)
+        if not count and len(self._exchanges) >= SERIES:
+            model = OTHER
+            count = self._exchanges.get((account_id, model, outcome), 0)
+        self._exchanges[account_id, model, outcome] = count + 1
         if exchange.success:
             self._time(model, exchange)
         if exchange.own_ms is not None:
             self._overhead.add(exchange.own_ms / 1000)
-        usage = exchange.usage
-        if usage.output_tokens is not None or usage.input_tokens is not None:
-            sums.metered += 1
-            sums.input += usage.input_tokens or 0
-            sums.output += usage.output_tokens or 0
-            sums.cache_read += usage.cache_read_input_tokens or 0
-            short, long = cache_writes(usage)
-            sums.write_5m += short
-            sums.write_1h += long
-            sums.cost += exchange.cost_microusd or 0
-            sums.unpriced += exchange.cost_microusd is None
+        if exchange.usage.output_tokens is not None or exchange.usage.input_tokens is not None:
+            self._meter(account_id, model, exchange)
         for attempt in exchange.attempts:
             self._attempts[attempt.account_id, attempt.verdict] += 1
+
+    def _meter(self, account_id: str | None, model: str, exchange: Exchange) -> None:
+        sums = self._usage.get((account_id, model))
+        if sums is None:
+            sums = self._usage[account_id, model] = _Usage()
+        usage = exchange.usage
+        sums.input += usage.input_tokens or 0
+        sums.output += usage.output_tokens or 0
+        sums.cache_read += usage.cache_read_input_tokens or 0
+        short, long = cache_writes(usage)
+        sums.write_5m += short
+        sums.write_1h += long
+        sums.cost += exchange.cost_microusd or 0
+        sums.unpriced += exchange.cost_microusd is None
 
     def _time(self, model: str, exchange: Exchange) -> None:
         durations = self._durations.get(model)
@@ -112,11 +131,6 @@ class Tally:
         durations.add(exchange.response_time_ms / 1000)
         if exchange.first_byte_ms is not None:
             self._first_bytes[model].add(exchange.first_byte_ms / 1000)
-
-    def _new_sums(self, account_id: str | None, model: str, outcome: str) -> _Sums:
-        if len(self._sums) >= SERIES:
-            model = OTHER
-        return self._sums.setdefault((account_id, model, outcome), _Sums())
 
     def _label(self, exchange: Exchange) -> str:
         """Return the label of a model that has none yet, its own one from now on where there is room."""
@@ -136,27 +150,25 @@ class Tally:
         """Put what was counted into a snapshot. `names`: the accounts' by their ids; those of removed ones stay."""
         with self._lock:
             self._names.update(names)
-            for (account_id, model, outcome), sums in self._sums.items():
-                self._read_sums(snapshot, (self._names.get(account_id, OTHER), model), outcome, sums)
+            name = self.name
+            for (account_id, model, outcome), count in self._exchanges.items():
+                snapshot.add(table.EXCHANGES, (count,), (name(account_id), model, outcome))
+            for (account_id, model), usage in self._usage.items():
+                _read_usage(snapshot, name(account_id), model, usage)
             for (account_id, verdict), count in self._attempts.items():
-                snapshot.add(table.ATTEMPTS, (count,), (self._names.get(account_id, OTHER), verdict))
+                snapshot.add(table.ATTEMPTS, (count,), (name(account_id), verdict))
             snapshot.add(table.OVERHEAD, self._overhead.numbers())
             for metric, by_model in ((table.FIRST_BYTE, self._first_bytes), (table.DURATION, self._durations)):
                 for model, distribution in by_model.items():
                     snapshot.add(metric, distribution.numbers(), (model,))
 
-    @staticmethod
-    def _read_sums(snapshot: Snapshot, whose: tuple[str, str], outcome: str, sums: _Sums) -> None:
-        snapshot.add(table.EXCHANGES, (sums.exchanges,), (*whose, outcome))
-        if not sums.metered:
-            return
-        for kind, count in (
-            ("input", sums.input),
-            ("output", sums.output),
-            ("cache_read", sums.cache_read),
-            ("cache_write_5m", sums.write_5m),
-            ("cache_write_1h", sums.write_1h),
-        ):
-            snapshot.add(table.TOKENS, (count,), (*whose, kind))
-        snapshot.add(table.COST, (sums.cost / 1_000_000,), whose)
-        snapshot.add(table.UNPRICED, (sums.unpriced,), whose[1:])
+    def name(self, account_id: str | None) -> str:
+        """Return the label of an account whose name was told to `read` at any time."""
+        return self._names.get(account_id, OTHER)
+
+
+def _read_usage(snapshot: Snapshot, account: str, model: str, usage: _Usage) -> None:
+    for kind, count in usage.by_class():
+        snapshot.add(table.TOKENS, (count,), (account, model, kind))
+    snapshot.add(table.COST, (usage.cost / 1_000_000,), (account, model))
+    snapshot.add(table.UNPRICED, (usage.unpriced,), (model,))

@@ -18,7 +18,7 @@ from ccflare.oauth import without_client
 from ccflare.serve import chores
 from ccflare.serve.doors import Doors
 from ccflare.serve.orders import Orders
-from ccflare.serve.stopping import stop
+from ccflare.serve.stopping import drain, stop
 from ccflare.settings import Loaded
 from ccflare.settings.kinds import without_user
 from ccflare.sharing import Sharing
@@ -86,6 +86,7 @@ async def serve(given: Given) -> None:
         running.append(asyncio.create_task(chores.run(sharing.share_load)))
     await given.orders.stop.wait()
     app.readiness.draining = not given.orders.replaced
+    await drain(app, given.orders)
     given.on_ending()
     unfollow()
     app.exchanges.close()

@@ -1,6 +1,7 @@
 """The end of a server: nobody new, whoever is being served is served to the end."""
 
 import asyncio
+import contextlib
 import logging
 
 from ccflare.app import App
@@ -14,6 +15,15 @@ TOKENS_S = 10.0
 """Longest wait at the end for tokens that are being refreshed: they must come to the disk."""
 RETIRE_S = 1.0
 """How long a silent connection is kept when another process goes on: its client may be about to send a request."""
+
+
+async def drain(app: App, orders: Orders) -> None:
+    """Go on for a while as a server that is not ready, unless another process goes on or there is a hurry."""
+    delay_s = app.proxy.settings.shutdown_delay_ms / 1000
+    if delay_s and not orders.replaced:
+        log.info("Draining: requests are taken for another %g s", delay_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(orders.at_once.wait(), delay_s)
 
 
 async def stop(app: App, ingress: IngressSettings, doors: Doors, orders: Orders) -> None:

@@ -158,6 +158,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             live=True,
         ),
     ] = 30_000
+    shutdown_delay_ms: Annotated[
+        int,
+        _row(
+            Whole(0, 3_600_000, "milliseconds"),
+            "CCFLARE_SHUTDOWN_DELAY_MS",
+            "How long a server that was asked to stop goes on taking requests while `/ready` says 503, so that whoever "
+            "spreads requests over servers can notice. Being asked again ends the wait.",
+            live=True,
+        ),
+    ] = 0
     upstream_url: Annotated[
         str,
         _row(

@@ -210,7 +210,8 @@ class Supervisor:
         listening.close(self._sockets)
         for worker in self._workers.values():
             worker.end()
-        limit_s = self._loaded.settings.shutdown_timeout_ms / 1000 + LAST_WORDS_S
+        settings = self._loaded.settings
+        limit_s = (settings.shutdown_delay_ms + settings.shutdown_timeout_ms) / 1000 + LAST_WORDS_S
         at_once = asyncio.create_task(self._at_once.wait())
         gone = asyncio.create_task(self._all_gone())
         await asyncio.wait([gone, at_once], timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
