@@ -12,6 +12,8 @@ from ccflare.api import Readiness
 from ccflare.api.health import Health
 from ccflare.api.readiness import ready
 from ccflare.journal import WriterState
+from ccflare.limits import LimitAccount, read_limits
+from ccflare.pool import Ask
 
 
 @pytest.fixture
@@ -39,6 +41,34 @@ async def test_an_exchange_is_counted_when_its_record_is_taken(api: Api) -> None
         while wanted not in (text := (await api.get("/metrics")).text):  # noqa: ASYNC110  # the thread has no event
             await asyncio.sleep(0.01)
     assert not [secret for secret in SECRETS if secret in text]
+
+
+async def test_limits_are_told_by_account(api: Api) -> None:
+    """State, end of the limit, windows and budgets of an account are what routing knows of it."""
+    await add_oauth(api)
+    now_ms = int(api.app.vitals.clock.now() * 1000)
+    pool = api.app.pool
+    pool.load([OAUTH], now_ms)
+    told = [
+        (b"anthropic-ratelimit-unified-status", b"allowed"),
+        (b"anthropic-ratelimit-unified-5h-utilization", b"0.25"),
+        (b"anthropic-ratelimit-unified-5h-reset", b"%d" % (now_ms // 1000 + 3600)),
+        (b"anthropic-ratelimit-requests-limit", b"50"),
+        (b"anthropic-ratelimit-requests-remaining", b"49"),
+    ]
+    pool.note(OAUTH.id, read_limits(told, now_ms), now_ms)
+    pool.apply(OAUTH.id, LimitAccount(now_ms + 60_000, "a test"), Ask(), now_ms)
+    lines = set((await api.get("/metrics")).text.splitlines())
+    whose = f'account="{OAUTH.name}"'
+    assert {
+        f'ccflare_account_state{{{whose},state="rate_limited"}} 1',
+        f'ccflare_account_state{{{whose},state="active"}} 0',
+        f"ccflare_account_limited_until_timestamp_seconds{{{whose}}} {(now_ms + 60_000) / 1000!r}",
+        f'ccflare_account_window_utilization_ratio{{{whose},window="5h"}} 0.25',
+        f'ccflare_account_window_reset_timestamp_seconds{{{whose},window="5h"}} {float(now_ms // 1000 + 3600)!r}',
+        f'ccflare_account_budget_limit{{{whose},budget="requests"}} 50',
+        f'ccflare_account_budget_remaining{{{whose},budget="requests"}} 49',
+    } <= lines
 
 
 async def test_readiness_follows_the_life_of_a_server(api: Api) -> None:

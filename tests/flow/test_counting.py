@@ -1,14 +1,18 @@
 """What the journal counts, and what it says of how far behind it is."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from ccflare.errors import StoreBusy
+import pytest
+
+from ccflare.errors import StoreBusy, TokenEndpointError
 from ccflare.journal import Journal, Pace
 from ccflare.limits import RetryBudget
 from ccflare.records import Exchange
 from ccflare.store import Store, open_store
+from flow.refreshing import GONE, World
 from flow.test_journal import Faulty, exchange, until
 
 
@@ -82,3 +86,23 @@ def test_what_the_retry_budget_says_is_what_it_gives() -> None:
         left = budget.left(now_ms)
         assert sum(budget.withdraw(now_ms) for _ in range(500)) == left
         assert budget.left(now_ms) == 0
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"), [([], "success"), ([TokenEndpointError("status 503")], "failure"), ([GONE], "expired")]
+)
+async def test_refreshes_are_counted_by_how_they_ended(trouble: list[Exception], outcome: str, tmp_path: Path) -> None:
+    """A refresh counts as success, as failure when it is tried again, and as expired when only a person can help."""
+    world = World(tmp_path / "x.db")
+    world.add()
+    process = world.process()
+    world.endpoint.trouble = trouble
+    asking = asyncio.create_task(process.fresh())
+    try:
+        await world.endpoint.asked.wait()
+        await asyncio.sleep(0.05)
+        world.clock.ahead += 2  # an account is expired when the store was looked at again for a second
+        await asking
+        assert process.refresher.counts == {("a", outcome): 1}
+    finally:
+        await process.close()
