@@ -85,7 +85,6 @@ async def serve(given: Given) -> None:
     if sharing is not None:
         running.append(asyncio.create_task(chores.run(sharing.share_load)))
     await given.orders.stop.wait()
-    app.readiness.draining = not given.orders.replaced
     await drain(app, given.orders)
     given.on_ending()
     unfollow()

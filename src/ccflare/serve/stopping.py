@@ -18,7 +18,8 @@ RETIRE_S = 1.0
 
 
 async def drain(app: App, orders: Orders) -> None:
-    """Go on for a while as a server that is not ready, unless another process goes on or there is a hurry."""
+    """Be ready no more, and go on for a while so, unless another process goes on or there is a hurry."""
+    app.readiness.draining = not orders.replaced
     delay_s = app.proxy.settings.shutdown_delay_ms / 1000
     if delay_s and not orders.replaced:
         log.info("Draining: requests are taken for another %g s", delay_s)
