@@ -180,11 +180,6 @@ def order(candidates: Iterable[C], bound_account_id: str | None = None, *, key: 
     return ordered
 
 
-def first(candidates: Iterable[C], key: Callable[[Any], Any] = rank) -> C | None:
-    """Return the head of `order` without sorting."""
-    return min(candidates, key=key, default=None)
-
-
 def _remembered_session(metadata: msgspec.Raw) -> str | None:
     """Return the session id in `metadata`, the same in every turn of a session: it is read in the first one."""
     if not metadata:

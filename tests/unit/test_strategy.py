@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ccflare.strategy import Peek, first, headroom_bucket, order, peek, session_key
+from ccflare.strategy import Peek, headroom_bucket, order, peek, session_key
 from ccflare.wire import Headers
 
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -209,7 +209,6 @@ class Seat:
 def test_what_comes_first(better: Seat, worse: Seat) -> None:
     """Priority, then headroom, then fewest in flight, then the one used last, then the id."""
     assert order([worse, better]) == [better, worse]
-    assert first([worse, better]) is better
 
 
 def test_bound_account_comes_first() -> None:
@@ -218,7 +217,6 @@ def test_bound_account_comes_first() -> None:
     assert [seat.id for seat in order(seats, "c")] == ["c", "a", "b"]
     assert [seat.id for seat in order(seats, "gone")] == ["a", "b", "c"]
     assert order([], "c") == []
-    assert first([]) is None
 
 
 @pytest.mark.parametrize(("headroom", "bucket"), [(None, 0), (1.0, 0), (0.2, 0), (0.19, 1), (0.05, 1), (0.0, 2)])

@@ -13,6 +13,7 @@ Exchanges of a session that has no account yet go where its exchanges in flight 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import zip_longest
 from typing import Any, assert_never
 
@@ -24,9 +25,11 @@ from ccflare.pool.member import LONGEST_ASIDE_MS, LONGEST_COOL_MS, NEVER, Member
 from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told
 from ccflare.pool.others import Others
 from ccflare.pool.owners import Owners
+from ccflare.pool.ranking import Ranking
 from ccflare.pool.sessions import Session, Sessions
+from ccflare.pool.shortage import Shortage
 from ccflare.records import Account, Binding, Owned
-from ccflare.strategy import first, order, rank
+from ccflare.strategy import order, rank
 from ccflare.wire import Headers
 
 __all__ = ["Aside", "Ask", "Blocked", "Changes", "Pool", "Standing"]
@@ -55,15 +58,15 @@ class Pool:
         self.owners = Owners(max_objects)
         """Who owns what: exchanges ask and tell it directly."""
         self._leads: dict[str, _Lead] = {}
-        self._stale_at_ms = NEVER
-        self._low_families: frozenset[str] = frozenset()
+        self._ranking = Ranking()
+        self._shortage = Shortage(self._ranking.touch)
         self._changed: dict[str, Member] = {}
         self._taken: list[Member] = []
         self._told: dict[str, Member] = {}  # upstream has told something about their windows
         self._heard: dict[str, tuple[Headers, int]] = {}
         self.tell: Callable[[News], None] | None = None
         """Called at once with what is learnt here; None: there are no other workers."""
-        self.others = Others(self.member, self._sessions, self.owners, self._leads, self._noted)
+        self.others = Others(self.member, self._sessions, self.owners, self._leads, self._shortage)
         """Where what they have learnt comes in."""
 
     def member(self, account_id: str) -> Member | None:
@@ -116,7 +119,9 @@ class Pool:
         if gone := self._members.keys() - members.keys():
             self.owners.forget_accounts(gone)
         self._members = members
-        self._refresh(now_ms)
+        self._ranking.replace(members.values())
+        self._shortage.replace(members)
+        self._shortage.refresh(now_ms)
 
     def restore(self, bindings: Iterable[Binding], now_ms: int) -> None:
         """Take over the sessions that an earlier run bound, of accounts that were loaded before."""
@@ -127,9 +132,8 @@ class Pool:
         for windows in kept:
             member = self._members.get(windows.account_id)
             if member is not None:
-                member.restore(windows, now_ms)
+                self._shortage.follow(member, partial(member.restore, windows, now_ms))
                 member.restore_asides(windows, now_ms)
-        self._refresh(now_ms)
 
     def take_windows(self, now_ms: int) -> tuple[AccountWindows, ...]:
         """Return what was told about windows since the last call, for the store; of one account once a second."""
@@ -177,34 +181,30 @@ class Pool:
     def choices(self, ask: Ask, now_ms: int) -> Iterator[tuple[Account, Choice]]:
         """Yield the accounts that may serve a request now, in the order in which they are to be tried, and why.
 
-        The account that the session belongs to comes first and costs the same however many there are; the
-        others are only looked at when they are asked for. In the records `last_used_ms` may be old. What names
-        an object is for its owner alone.
+        The account that the session belongs to comes first, and then the first in order: both cost the same however
+        many there are. The others are only looked at when they are asked for. In the records `last_used_ms` may be
+        old. What names an object is for its owner alone.
         """
         preferred, choice = self._preferred(ask, now_ms)
         if preferred is not None:
             yield preferred.account, choice
         if ask.owner is not None and ask.owner in self._members:
             return
-        if now_ms >= self._stale_at_ms:
-            self._refresh(now_ms)
-        model = ask.model
+        self._shortage.refresh(now_ms)
+        families = self._shortage.families_of(ask.model)
+        best, behind = (None, None) if families else self._ranking.first_two(ask.model, now_ms, preferred)
+        if best is not None:
+            yield best.account, _ranked(best, behind, rank, choice)
+        # The others cost more the more there are: they are only asked for when an account has failed.
         others = [
             member
             for member in self._members.values()
-            if member.ready_at_ms <= now_ms
-            and member is not preferred
-            and (not (member.models or member.families) or member.opens_at(model) <= now_ms)
+            if member is not preferred and member is not best and member.opens_at(ask.model) <= now_ms
         ]
-        key = self._rank(model)
-        best = first(others, key)
-        if best is None:
-            return
-        others.remove(best)
-        yield best.account, _ranked(best, first(others, key), key, choice)
+        key = _rank_with(families) if families else rank
         ordered = order(others, key=key)
-        for member, behind in zip_longest(ordered, ordered[1:]):
-            yield member.account, _ranked(member, behind, key, choice)
+        for member, after in zip_longest(ordered, ordered[1:]):
+            yield member.account, _ranked(member, after, key, choice)
 
     def is_open(self, ask: Ask, now_ms: int) -> bool:
         """Say whether nobody is to serve a session yet: no usable account has it, and none of it is in flight here."""
@@ -231,6 +231,7 @@ class Pool:
             self._gone[account_id] += 1
         else:
             member.in_flight += 1
+            self._ranking.touch(member)
         if ask.session is not None:
             lead = self._leads.get(ask.session)
             before = ask.lead if lead is None else lead.account_id
@@ -246,6 +247,7 @@ class Pool:
         member = self._members.get(account_id)
         if member is not None:
             member.in_flight = max(0, member.in_flight - 1)
+            self._ranking.touch(member)
         elif self._gone[account_id] > 1:
             self._gone[account_id] -= 1
         else:
@@ -272,7 +274,7 @@ class Pool:
             self._told[account_id] = member
         member.idle_rank = min(member.idle_rank, -now_ms)
         member.streak = 0
-        self._changed[account_id] = member
+        self._change(member)
         refused, line = member.account.auth_failed_reason, member.recover(now_ms)
         if refused is not None and line is not None:
             self._tell(Refused(account_id, None))
@@ -297,9 +299,8 @@ class Pool:
         member = self._members.get(account_id)
         if member is None or not (reading.windows or reading.budgets or reading.status):
             return None
-        member.note(reading, now_ms)
+        self._shortage.follow(member, partial(member.note, reading, now_ms))
         self._told[account_id] = member
-        self._noted(member)
         account = member.account
         status, reset_ms, remaining = _summary(reading)
         before = account.rate_limit_status
@@ -310,7 +311,7 @@ class Pool:
         ):
             return None
         member.learn(rate_limit_status=status, rate_limit_reset_ms=reset_ms, rate_limit_remaining=remaining)
-        self._changed[account_id] = member
+        self._change(member)
         if status in {before, None} or (before is None and status == "allowed"):
             return None
         return f"Account {account.name}: rate_limited status {before} -> {status}, reset {iso(reset_ms)}"
@@ -351,12 +352,6 @@ class Pool:
         if self.tell is not None:
             self.tell(news)
 
-    def _noted(self, member: Member) -> None:
-        """Take note of a member's new windows."""
-        self._stale_at_ms = min(self._stale_at_ms, member.stale_at_ms)
-        if member.family_buckets:
-            self._low_families |= member.family_buckets.keys()
-
     def _set_aside(self, member: Member, effect: SetAside, model: str, now_ms: int) -> str | None:
         self._told[member.id] = member
         before_ms = member.aside_until(model, family=effect.family)
@@ -376,7 +371,7 @@ class Pool:
         told = member.limit(until_ms, effect.reason, longest_ms, now_ms)
         if told is None:
             return None
-        self._changed[member.id] = member
+        self._change(member)
         self._tell(Limited(member.id, member.account.limited_until_ms or 0, member.account.limited_reason))
         until = iso(member.account.limited_until_ms)
         return f"Account {member.account.name} is rate limited until {until}: {effect.reason}" if told else None
@@ -385,30 +380,14 @@ class Pool:
         if member.account.auth_failed_reason is not None:
             return None
         member.learn(auth_failed_reason=reason)
-        self._changed[member.id] = member
+        self._change(member)
         self._tell(Refused(member.id, reason))
         return f"Account {member.account.name} is not used any more (auth_failed): {reason}"
 
-    def _refresh(self, now_ms: int) -> None:
-        """Compute what depends on resets that have passed."""
-        members = self._members.values()
-        for member in members:
-            if now_ms >= member.stale_at_ms:
-                member.refresh(now_ms)
-        self._stale_at_ms = min((member.stale_at_ms for member in members), default=NEVER)
-        self._low_families = frozenset(family for member in members for family in member.family_buckets)
-
-    def _rank(self, model: str | None) -> Callable[[Any], Any]:
-        """Return the sort key; windows of the model's family count where one of them is nearly used up."""
-        families = self._low_families.intersection(model.split("-")) if model and self._low_families else None
-        if not families:
-            return rank
-
-        def with_families(member: Member) -> tuple[Any, ...]:
-            buckets = [member.bucket, *(member.family_buckets.get(family, 0) for family in families)]
-            return member.priority, max(buckets), member.in_flight, member.idle_rank, member.id
-
-        return with_families
+    def _change(self, member: Member) -> None:
+        """Note that a record is another: for the store, and for the order."""
+        self._changed[member.id] = member
+        self._ranking.touch(member)
 
     # Sessions.
 
@@ -469,6 +448,16 @@ def _ranked(best: Member, behind: Member | None, key: Callable[[Any], Any], sess
     """Say why a candidate comes before the next one, and whom it serves instead of."""
     found = by_rank(key(best), None if behind is None else key(behind))
     return found if session.instead_of is None else Choice(found.why, session.instead_of, session.until_ms)
+
+
+def _rank_with(families: Iterable[str]) -> Callable[[Member], tuple[Any, ...]]:
+    """Return the sort key that heeds the windows of a model's families too."""
+
+    def with_families(member: Member) -> tuple[Any, ...]:
+        bucket = max(member.bucket, *(member.family_buckets.get(family, 0) for family in families))
+        return member.priority, bucket, member.in_flight, member.idle_rank, member.id
+
+    return with_families
 
 
 def _summary(reading: Reading) -> tuple[str | None, int | None, int | None]:

@@ -4,6 +4,7 @@ Nothing that comes from others is handed to the store by this pool: whoever has 
 """
 
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Protocol
 
 from ccflare.forecast import AccountWindows
@@ -11,6 +12,7 @@ from ccflare.pool.member import Member
 from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside, Refused, Told
 from ccflare.pool.owners import Owners
 from ccflare.pool.sessions import Sessions
+from ccflare.pool.shortage import Shortage
 
 
 class Lead(Protocol):
@@ -28,14 +30,13 @@ class Others:
         sessions: Sessions,
         owners: Owners,
         leads: Mapping[str, Lead],
-        noted: Callable[[Member], None],
+        shortage: Shortage,
     ) -> None:
         self._member = member
         self._sessions = sessions
         self._owners = owners
         self._leads = leads
-        self._noted = noted
-        """Has the pool take note of a member's new windows."""
+        self._shortage = shortage
         self._loads: dict[int, dict[str, int]] = {}
         self._sent: dict[str, tuple[int, int]] = {}
         self.in_flight = 0
@@ -61,12 +62,12 @@ class Others:
             case _:
                 if (member := self._member(news.account_id)) is not None:
                     _learn(member, news, now_ms)
+                    self._shortage.touch(member)
 
     def _hear_windows(self, windows: AccountWindows, now_ms: int) -> None:
         member = self._member(windows.account_id)
         if member is not None and windows.said_at_ms > member.windows.said_at_ms:
-            member.restore(windows, now_ms)
-            self._noted(member)
+            self._shortage.follow(member, partial(member.restore, windows, now_ms))
 
     def gone(self, worker: int) -> None:
         """Forget what a worker served that has ended."""
@@ -83,6 +84,7 @@ class Others:
                 known.pop(account_id, None)
             if (member := self._member(account_id)) is not None:
                 member.idle_rank = min(member.idle_rank, -used_ms)
+                self._shortage.touch(member)
 
     def _add(self, account_id: str, count: int) -> None:
         self.in_flight += count
@@ -91,6 +93,7 @@ class Others:
             count = max(count, -member.elsewhere)  # an account that has come anew counts from nothing
             member.elsewhere += count
             member.in_flight += count
+            self._shortage.touch(member)
 
     # What others are told.
 
