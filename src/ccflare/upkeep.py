@@ -1,9 +1,11 @@
 """Chores beside the traffic, as plain coroutines: each runs until it is cancelled."""
 
 import asyncio
+import ctypes
 import logging
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from ccflare.clock import Clock
 from ccflare.errors import InvalidSetting
@@ -16,6 +18,9 @@ CHANGES_EVERY_S = 0.1
 CLOCK_EVERY_S = 1.0
 CLOCK_JUMP_S = 5.0
 """Less than this is a clock that is being put right slowly."""
+MEMORY_EVERY_S = 1.0
+MANY_EXCHANGES = 64
+"""Fewer at once leave nothing behind that is worth looking for."""
 
 
 class SettingsInForce:
@@ -90,3 +95,29 @@ async def watch_clock(set_back: Callable[[int], None], clock: Clock) -> None:
             set_back(round(-jump * 1000))
         elif jump >= CLOCK_JUMP_S:
             log.info("The clock went ahead by %.0f s: it was set, or the machine has slept", jump)
+
+
+async def return_memory(in_flight: Callable[[], int], clock: Clock, trim: Callable[[], object] | None) -> None:
+    """Give back to the system what a burst has left, once it is over: less than a quarter is in flight.
+
+    The C library keeps what was freed: after 1,500 bodies of 150 KB at once 396 MB stayed resident, of which 90 were
+    in use. A trim takes 0.3 ms when there is nothing to give back, and up to 50 ms, in its own thread, when there is
+    much: so it is not done while there is work. `trim` None: this system's library has no such function.
+    """
+    most = 0
+    while True:
+        await clock.sleep(MEMORY_EVERY_S)
+        now = in_flight()
+        most = max(most, now)
+        if trim is not None and most >= MANY_EXCHANGES and now <= most // 4:
+            most = now
+            await asyncio.to_thread(trim)
+
+
+def memory_trim() -> Callable[[], object] | None:
+    """Return what gives freed memory back to the system, where the C library has it (glibc)."""
+    try:
+        found = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+    return partial(found, 0)

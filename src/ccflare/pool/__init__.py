@@ -340,7 +340,7 @@ class Pool:
         """
         for member in self._members.values():
             if member.set_back(by_ms):
-                self._changed[member.id] = member
+                self._change(member)
 
     def states(self, now_ms: int) -> list[Standing]:
         """Return how every account stands, in the order of the store."""

@@ -137,6 +137,7 @@ def _chores(
         lambda: upkeep.watch_settings(in_force, given.flags, clock),
         reread,
         lambda: upkeep.save_changes(lambda: chores.save(app, clock), app.vitals.delays.add, clock),
+        lambda: upkeep.return_memory(lambda: app.proxy.in_flight, clock, upkeep.memory_trim()),
         lambda: chores.renew_prices(app, clock, lambda: given.colleagues.leads),
         lambda: doors.watch(clock),
         lambda: upkeep.watch_clock(app.pool.clock_set_back, clock),
