@@ -50,11 +50,11 @@ class Plan:
 
 DEFAULT = Plan(
     rounds=3, starts=5, lists=10, closed_s=3, open_s=3, streams=1000, streams_s=4, idle_streams=5000, idle_s=5,
-    bodies=1500, rows=200_000, bound_s=240,
+    bodies=1500, rows=200_000, bound_s=270,
 )  # fmt: skip
 QUICK = Plan(
     rounds=1, starts=2, lists=3, closed_s=1, open_s=1, streams=1000, streams_s=2, idle_streams=5000, idle_s=2,
-    bodies=1500, rows=20_000, bound_s=50,
+    bodies=1500, rows=20_000, bound_s=60,
 )  # fmt: skip
 
 

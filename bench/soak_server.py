@@ -131,7 +131,7 @@ class Soak:
             (("--pause", "key-1"), b""),
             (("--resume", "key-1"), b""),
             (("--add-account", "visitor", "--api-key", "-", "--base-url", url), self._key("visitor")),
-            (("--remove", "visitor", "--force"), b""),
+            (("accounts", "remove", "visitor", "--yes"), b""),
         )
         while True:
             for arguments, given in steps:
