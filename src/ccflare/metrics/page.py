@@ -15,10 +15,9 @@ scrape_configs:
   - job_name: ccflare
     static_configs:
       - targets: ["localhost:8080"]
+    # Where client keys are needed, one of role admin:
+    # authorization: {{credentials_file: /etc/prometheus/ccflare.key}}
 ```
-
-Where [client keys](client-keys.md) are needed, `/metrics` is for those of role `admin`: `authorization:
-{{credentials_file: /etc/prometheus/ccflare.key}}` in the lines above.
 
 `deploy/grafana.json` is a dashboard to import into Grafana, `deploy/alerts.yml` are alerting rules for Prometheus.
 

@@ -49,6 +49,7 @@ class Traces:
         self, find: Callable[[str], Account | None], upstream_url: Callable[[], str], begin: Callable[[], Emit]
     ) -> None:
         self.dropped = 0
+        self._reported = 0
         self._find = find
         self._upstream_url = upstream_url
         self._begin = begin
@@ -102,9 +103,10 @@ class Traces:
         emit.close()
 
     def _tell(self, emit: Emit) -> None:
-        if self.dropped:
-            log.warning("%d exchanges were not traced: more ended than could be told of", self.dropped)
-            self.dropped = 0
+        dropped = self.dropped
+        if dropped > self._reported:
+            log.warning("%d exchanges were not traced: more ended than could be told of", dropped - self._reported)
+            self._reported = dropped
         while self._waiting:
             try:
                 emit(self._waiting.popleft())
