@@ -3,14 +3,14 @@
 # make test   all tests;   make check   lint, types, import contracts (seconds)
 # make bench  performance ratios;   make fmt   formats;   make lock   renews the requirement files
 # make sbom   the bill of materials, in dist/;   make audit  asks for known vulnerabilities
-# make types  renews the dashboard's types from the API
+# make types  renews the dashboard's types from the API;   make pictures  renews those of the README
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 CACHE := .cache
 
-.PHONY: demo run test check bench fmt lock types dashboard sbom audit clean
+.PHONY: demo run test check bench fmt lock types pictures dashboard sbom audit clean
 
 demo: $(VENV)/demo.stamp dashboard
 	@$(BIN)/ccflare demo
@@ -40,6 +40,10 @@ dashboard: $(VENV)/node.stamp
 
 types: $(VENV)/dev.stamp $(VENV)/node.stamp
 	@$(BIN)/python -m ccflare.api | $(BIN)/python hatch_build.py run types
+
+pictures: $(VENV)/dev.stamp dashboard
+	@sh tests/install-programs.sh
+	@$(BIN)/python tests/pictures.py
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m bench $(BENCH_ARGS)

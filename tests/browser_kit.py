@@ -106,6 +106,7 @@ class Watched:
         """Wait until nothing is loading."""
         await expect(self.page.locator("main")).to_be_visible()
         await expect(self.page.get_by_text("Loading", exact=True)).to_have_count(0)
+        await expect(self.page.locator("figure:not(:has(svg))")).to_have_count(0)
 
     async def address(self) -> str:
         """Return path and query as the browser shows them."""

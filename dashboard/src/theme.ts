@@ -1,4 +1,4 @@
-import { ActionIcon, Button, createTheme, type MantineColorsTuple, Modal, Switch, Tooltip } from "@mantine/core";
+import { ActionIcon, Button, createTheme, type MantineColorsTuple, Menu, Modal, Switch, Tooltip } from "@mantine/core";
 
 /** The one accent. `styles/tokens.css` has the same ten colours: no style element is made at run time. */
 const petrol: MantineColorsTuple = [
@@ -34,6 +34,8 @@ export const theme = createTheme({
         overlayProps: { backgroundOpacity: 0.45 },
       },
     }),
+    // A menu has items only: the first of them takes the focus.
+    Menu: Menu.extend({ defaultProps: { withInitialFocusPlaceholder: false } }),
     Tooltip: Tooltip.extend({ defaultProps: { openDelay: 250, withArrow: true, multiline: true, maw: 320 } }),
     Switch: Switch.extend({ defaultProps: { withThumbIndicator: false } }),
     Button: Button.extend({ defaultProps: { size: "xs" } }),

@@ -5,6 +5,7 @@ from playwright.async_api import Browser, expect
 
 from browser_kit import PATHS, THEMES, WIDTHS, Theme, opened, overflow, violations
 from harness import Server
+from sample_history import WORK
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("pages")]
 
@@ -67,3 +68,24 @@ async def test_a_chosen_theme_stays(browser: Browser, shared_server: Server, the
         await expect(root).to_have_attribute("data-mantine-color-scheme", theme)
         await tab.page.goto(f"{tab.url}/logs", wait_until="commit")
         await expect(root).to_have_attribute("data-mantine-color-scheme", theme)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+async def test_dialogs_and_menus_are_accessible(browser: Browser, shared_server: Server, theme: Theme) -> None:
+    """What opens above a page has names and contrast too."""
+    async with opened(browser, shared_server.url, theme=theme) as tab:
+        await tab.go("/accounts")
+        await tab.page.keyboard.press("?")
+        await expect(tab.page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+        assert await violations(tab.page) == []
+        await tab.page.keyboard.press("Escape")
+        await tab.page.get_by_role("button", name="Add account").click()
+        await expect(tab.page.get_by_role("dialog")).to_be_visible()
+        assert await violations(tab.page) == []
+        await tab.page.keyboard.press("Escape")
+        await tab.page.get_by_role("button", name=f"More for {WORK}").click()
+        await expect(tab.page.get_by_role("menu")).to_be_visible()
+        assert await violations(tab.page) == []
+        await tab.page.get_by_role("menuitem", name="Remove").click()
+        await expect(tab.page.get_by_role("dialog")).to_be_visible()
+        assert await violations(tab.page) == []

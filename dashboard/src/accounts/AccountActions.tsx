@@ -41,7 +41,7 @@ export function AccountActions({ account }: { account: Account }) {
               Sign in again
             </Menu.Item>
           )}
-          <Menu.Item color="red" leftSection={<Trash2 size={15} />} onClick={() => setDialog("remove")}>
+          <Menu.Item color="var(--bad)" leftSection={<Trash2 size={15} />} onClick={() => setDialog("remove")}>
             Remove
           </Menu.Item>
         </Menu.Dropdown>
