@@ -39,6 +39,6 @@ export function RunningStrip() {
 }
 
 function words(known: boolean, running: number): string {
-  if (known && running === 0) return "Nothing runs";
+  if (known && running === 0) return "Nothing is running";
   return `${known ? count(running) : UNKNOWN} running`;
 }

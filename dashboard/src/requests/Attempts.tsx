@@ -51,7 +51,7 @@ function Reasons({ attempt }: { attempt: Attempt }) {
   return (
     <>
       {before && <span className={styles.reason}>Chosen: {before}</span>}
-      {attempt.reason && <span className={styles.reason}>Came of it: {attempt.reason}</span>}
+      {attempt.reason && <span className={styles.reason}>Result: {attempt.reason}</span>}
     </>
   );
 }
