@@ -108,6 +108,11 @@ class Connection:
                 raise ConnectionError(f"ended before {marker!r}: {bytes(self._buffer)!r}")
         return bytes(self._buffer)
 
+    def more(self) -> None:
+        """Receive what comes next. Raises ConnectionError at the end."""
+        if not self._receive():
+            raise ConnectionError(f"ended: {bytes(self._buffer)!r}")
+
     def rest(self, found: Answer) -> Answer:
         """Read the body of an answer whose head was read before."""
         self._read_body(found)

@@ -1,10 +1,13 @@
 """Several workers for tests: which there are, and steady traffic whose every failure is kept."""
 
+import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import rawhttp
 from harness import Home, Server, client_headers, eventually, messages
@@ -112,3 +115,69 @@ def traffic(server: Server, clients: int = 6) -> Iterator[Traffic]:
 def spread(home: Home, server: Server) -> None:
     """Wait until two workers serve."""
     eventually(lambda: len(serving(server)) == 2, what=f"two workers of {home.path}")
+
+
+class Desk:
+    """A kept connection to one certain worker."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = rawhttp.Connection(port)
+        self.close = self.connection.close
+        assert self.ask(method="HEAD", target="/api/hello").status == 200
+
+    def send(
+        self,
+        body: bytes | None = None,
+        *,
+        method: str = "POST",
+        target: str = "/v1/messages",
+        session: str | None = None,
+    ) -> None:
+        """Send a request."""
+        self._head_only = method == "HEAD"
+        headers = client_headers(session)
+        self.connection.send(rawhttp.request_bytes(method, target, headers, body))
+
+    def answer(self) -> rawhttp.Answer:
+        """Read the answer."""
+        return self.connection.answer(head_only=self._head_only)
+
+    def ask(self, body: bytes | None = None, **more: Any) -> rawhttp.Answer:
+        """Send a request and return the answer."""
+        self.send(body, **more)
+        return self.answer()
+
+    def get(self, target: str) -> Any:
+        """Return the JSON at a path."""
+        answer = self.ask(method="GET", target=target)
+        assert answer.status == 200, answer.body
+        return json.loads(answer.body)
+
+    def post(self, target: str, **body: Any) -> Any:
+        """Send JSON; return the JSON that comes back."""
+        answer = self.ask(json.dumps(body).encode(), target=target)
+        assert answer.status < 300, answer.body
+        return json.loads(answer.body)
+
+
+@contextmanager
+def desks(server: Server) -> Iterator[tuple[Desk, Desk]]:
+    """Connect to each of two workers."""
+    with more_desks(server, 1) as ((one,), (other,)):
+        yield one, other
+
+
+@contextmanager
+def more_desks(server: Server, each: int) -> Iterator[tuple[list[Desk], list[Desk]]]:
+    """Connect so often to each of two workers: while one is stopped it is the other that accepts."""
+    eventually(lambda: len(serving(server)) == 2, what="two workers")
+    first, second = workers_of(server)
+    with ExitStack() as stack:
+        found: list[list[Desk]] = []
+        for stopped in (second, first):
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+                found.append([stack.enter_context(closing(Desk(server.port))) for _ in range(each)])
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+        yield found[0], found[1]

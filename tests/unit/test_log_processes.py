@@ -76,3 +76,23 @@ def test_a_kill_leaves_whole_lines(tmp_path: Path) -> None:
     assert all(PRETTY.fullmatch(line) for line in lines)
     assert [int(line.rsplit(" ")[-1]) for line in lines] == list(range(len(lines)))
     assert len(lines) > 2000
+
+
+def test_several_processes_rotate_one_log(tmp_path: Path) -> None:
+    """Processes that log at once leave every line whole and once, and rotate only files that are full."""
+    processes, lines, full = 3, 4000, 64 * 1024
+    code = (
+        "import sys, pathlib, logging\nfrom ccflare.logs.file import LogFile\n"
+        f"file = LogFile(pathlib.Path(sys.argv[1]), rotate_at_bytes={full}, kept=99)\n"
+        f"for n in range({lines}):\n    file.append(f'{{sys.argv[2]}} {{n}} {{\"x\" * 80}}\\n'.encode())\n"
+    )
+    started = [run(code, str(tmp_path), str(number)) for number in range(processes)]
+
+    assert [process.communicate(timeout=60) for process in started] == [("", "")] * processes
+
+    files = sorted(tmp_path.glob("app.log*"))
+    found = [line.split() for file in files for line in file.read_text().splitlines()]
+    assert len(found) == processes * lines
+    assert {len(line) for line in found} == {3}
+    assert len({(line[0], line[1]) for line in found}) == processes * lines
+    assert all(file.stat().st_size > full * 0.9 for file in files if file.name != "app.log")

@@ -68,6 +68,7 @@ async def end_session(parts: Parts, caller: Caller, body: NoWords) -> WithCookie
     if digest is not None:
         await parts.changes.ask(lambda store: store.client_keys.end_session(digest))
         parts.client_keys.forget_session(digest)
+        parts.colleagues.publish("look", b"")
     return WithCookie(_view(parts, None), f"{caller.cookie}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
 
 

@@ -8,7 +8,9 @@ one file: each notices when another one has rotated it.
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,13 +65,43 @@ class LogFile:
         return (there.st_ino, there.st_dev) != (ours.st_ino, ours.st_dev)
 
     def _rotate(self) -> None:
-        """Move every file one number up, dropping the last, and begin a new one."""
+        """Move every file one number up, dropping the last, and begin a new one; of several processes one does it.
+
+        Without the lock two that have seen the same long file would both move it, and the second an almost empty one.
+        """
+        with _alone(self.path.parent) as alone:
+            if alone and not self._replaced():
+                self._move_all()
+            elif alone:
+                self.open()
+
+    def _move_all(self) -> None:
         self.close()  # Windows does not rename an open file
         files = list(generations(self.path, self._kept))
         for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
             if newer.exists():
                 newer.replace(older)
         self.open()
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[bool]:
+    """Say whether this process may rotate now: False while another one does. A system without such locks has one."""
+    if sys.platform == "win32":
+        yield True
+        return
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False  # what is written meanwhile goes into the long file
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def generations(path: Path, kept: int = KEPT_FILES) -> Iterator[Path]:
