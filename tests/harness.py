@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -232,22 +233,43 @@ class Home:
         )
 
 
+_PASS = """
+import os, sys
+count = int(sys.argv[1])
+for place, copy in enumerate([os.dup(int(each)) for each in sys.argv[2:2 + count]], 3):
+    os.dup2(copy, place)
+    os.set_inheritable(place, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count), LISTEN_FDNAMES=":".join(["x"] * count))
+os.execv(sys.argv[2 + count], sys.argv[2 + count:])
+"""
+
+
+def passing(sockets: Sequence[socket.socket]) -> list[str]:
+    """Return what to put before a command, so that it gets these sockets as a service manager passes them."""
+    if not sockets:
+        return []
+    return [sys.executable, "-c", _PASS, str(len(sockets)), *(str(sock.fileno()) for sock in sockets)]
+
+
 class Server:
     """A running `ccflare serve`."""
 
-    def __init__(self, home: Home, *flags: str, files: int | None = None) -> None:
-        """`files`: how many descriptors it may have; None: as many as the tests."""
+    def __init__(
+        self, home: Home, *flags: str, files: int | None = None, passed: Sequence[socket.socket] = ()
+    ) -> None:
+        """`files`: how many descriptors it may have; None: as many as the tests. `passed`: sockets to serve on."""
         limited = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
         self.home = home
         self._stderr = home.path / f"stderr-{time.monotonic_ns()}.txt"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*limited, *COMMAND, "serve", "--port", "0", *flags],
+                [*limited, *passing(passed), *COMMAND, "serve", "--port", "0", *flags],
                 env=home.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,
                 start_new_session=True,
+                pass_fds=[sock.fileno() for sock in passed],
             )
         try:
             self.port = self._wait_for_port()

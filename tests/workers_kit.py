@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -52,11 +53,16 @@ class Traffic:
 
     def __init__(self, port: int, clients: int) -> None:
         self.port = port
-        self.served = 0
+        self.served_at: list[float] = []
+        """The monotonic second at which each answer was whole."""
         self.failures: list[str] = []
         self._end = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+
+    @property
+    def served(self) -> int:
+        return len(self.served_at)
 
     def start(self) -> None:
         for thread in self._threads:
@@ -83,6 +89,8 @@ class Traffic:
                 answer = connection.answer()
             except (OSError, AssertionError) as error:
                 self._note(f"{type(error).__name__}: {error}")
+                if connection is not None:
+                    connection.close()
                 connection = None
                 continue
             whole = answer.status == 200 and answer.end == "whole"
@@ -98,7 +106,7 @@ class Traffic:
             if failure:
                 self.failures.append(failure)
             else:
-                self.served += 1
+                self.served_at.append(time.monotonic())
 
 
 @contextmanager

@@ -27,13 +27,13 @@ def sockets(settings: Settings, environ: MutableMapping[str, str]) -> list[socke
 
 
 def _check_private(sock: socket.socket, settings: Settings) -> None:
-    """Refuse a passed socket that other machines reach, on the same terms as the setting `host`."""
+    """Refuse a passed socket that other machines reach while the settings take everybody for local."""
     address = str(sock.getsockname()[0])
     private = address.startswith("127.") or address == "::1"
-    if not (private or settings.open_without_keys):
+    if not private and settings.is_private:
         raise OperatorError(
             f"The service manager passed a socket on {address}, by which other machines could use the accounts "
-            "without a key: bind it to 127.0.0.1, or set open_without_keys to true"
+            "without a key: bind it to 127.0.0.1, or set host to the same address, so that keys are asked for"
         )
 
 

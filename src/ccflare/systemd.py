@@ -11,6 +11,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Final
 
+PATIENCE_S: Final = 0.5
 _FIRST_DESCRIPTOR: Final = 3
 
 
@@ -34,8 +35,8 @@ def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
 
 
 def _listening(descriptor: int) -> socket.socket:
-    os.set_inheritable(descriptor, False)
     try:
+        os.set_inheritable(descriptor, False)
         sock = socket.socket(fileno=descriptor)
     except OSError:
         raise ValueError(f"descriptor {descriptor} is no socket") from None
@@ -50,7 +51,8 @@ def _listening(descriptor: int) -> socket.socket:
 class ServiceState:
     """Tells the service manager how the service is doing; tells nobody when it was started by hand.
 
-    Every call is one datagram. A manager that does not take it in is not waited for.
+    Every call is one datagram. A manager that does not take it in is waited for `PATIENCE_S`; for a sign of life it is
+    not waited at all, because there is another one soon.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -74,22 +76,14 @@ class ServiceState:
 
     def alive(self) -> None:
         """Tell that the service does its work."""
-        self._tell("WATCHDOG=1")
+        self._tell("WATCHDOG=1", 0.0)
 
-    def status(self, line: str) -> None:
-        """Tell a person who asks for the state."""
-        self._tell(f"STATUS={line}")
-
-    def prolong(self, seconds: float) -> None:
-        """Ask for more time to stop."""
-        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")
-
-    def _tell(self, message: str) -> None:
+    def _tell(self, message: str, patience_s: float = PATIENCE_S) -> None:
         if not self._address:
             return
         # The manager has gone, or its queue is full: there is nothing a service could do about it.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
+            sock.settimeout(patience_s)
             sock.sendto(message.encode(), self._address)
 
 

@@ -53,6 +53,7 @@ class Supervisor:
         self._pause_s = 0.0
         self._missing = asyncio.Event()
         self._starting = asyncio.Lock()
+        self._serving = asyncio.Event()
         self._stop, self._at_once = asyncio.Event(), asyncio.Event()
         self._started_at = time.monotonic()
         self._watching: set[asyncio.Task[None]] = set()
@@ -92,6 +93,7 @@ class Supervisor:
             raise OperatorError("No worker could be started; the log says why")
         announce()
         self._service.ready()
+        self._serving.set()
         while True:
             await self._missing.wait()
             self._missing.clear()
@@ -232,6 +234,7 @@ class Supervisor:
 
     async def _show_life(self) -> None:
         """Tell a service manager that wants to know, as long as every worker's event loop turns."""
+        await self._serving.wait()
         if self._service.watchdog_s is None:
             await asyncio.Event().wait()
         every_s = (self._service.watchdog_s or 1.0) / 2
