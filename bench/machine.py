@@ -53,7 +53,7 @@ class Use:
 def use_of(pid: int) -> Use:
     """Read what a process and its descendants have used. Raises BenchError when it has ended."""
     try:
-        uses = [Use(_cpu_s(pid), _resident_bytes(pid), _peak_bytes(pid)), *map(use_of, _children(pid))]
+        uses = [Use(_cpu_s(pid), _resident_bytes(pid), _peak_bytes(pid)), *map(use_of, children(pid))]
     except (FileNotFoundError, ProcessLookupError):
         raise BenchError(f"process {pid} ended while it was measured") from None
     return Use(sum(u.cpu_s for u in uses), sum(u.resident_bytes for u in uses), sum(u.peak_bytes for u in uses))
@@ -61,7 +61,7 @@ def use_of(pid: int) -> Use:
 
 def forget_peak(pid: int) -> None:
     """Have the peak of a process and its descendants begin anew (proc(5), clear_refs)."""
-    for each in (pid, *_children(pid)):
+    for each in (pid, *children(pid)):
         Path(f"/proc/{each}/clear_refs").write_text("5")
 
 
@@ -80,7 +80,8 @@ def _peak_bytes(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that are there."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
