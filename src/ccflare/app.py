@@ -114,7 +114,7 @@ def build(
         count=tally.add,
     )
     journal.rules = Retention.of(settings)
-    journal.leads = lambda: colleagues.leads
+    _share(journal, colleagues, pool, clock)
 
     def oauth_settings() -> OAuthSettings:
         return OAuthSettings.of(proxy.settings)
@@ -228,6 +228,12 @@ def _traces(endpoint: str, pool: Pool, upstream_url: Callable[[], str]) -> Trace
         return Sending.to(endpoint)
 
     return Traces(pool.account, upstream_url, begin) if endpoint else None
+
+
+def _share(journal: Journal, colleagues: Colleagues, pool: Pool, clock: Clock) -> None:
+    """Have the journal do what one worker is enough for only there, and routing hear what others have learnt."""
+    journal.leads = lambda: colleagues.leads
+    journal.on_learnt = lambda bindings, owners: pool.others.learn(bindings, owners, int(clock.now() * 1000))
 
 
 class _Intake:

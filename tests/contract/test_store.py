@@ -314,6 +314,15 @@ def test_bindings_survive_and_move(reopen: Open) -> None:
     assert reopen().session_counts(bound_since_ms=0) == {"id-b": 2}
 
 
+def test_what_was_bound_lately_is_asked_for_by_itself(store: Store) -> None:
+    """The latest bindings since an instant come, at most so many; none is an empty answer."""
+    assert store.recent_bindings(bound_since_ms=0, at_most=5) == []
+    bound = [Binding(f"k{n}", "id-a", n, n + 1) for n in range(9)]
+    store.write(Batch(bindings=bound))
+    assert store.recent_bindings(bound_since_ms=7, at_most=5) == [bound[8], bound[7]]
+    assert store.recent_bindings(bound_since_ms=0, at_most=2) == [bound[8], bound[7]]
+
+
 def test_old_bindings_are_forgotten_in_small_steps(store: Store) -> None:
     """The oldest go first, at most as many as asked for."""
     store.write(Batch(bindings=[Binding(f"k{n:03d}", "id-a", n, n) for n in range(200)]))

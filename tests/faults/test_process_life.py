@@ -1,5 +1,6 @@
 """The life of a server process: it ends gently, starts again with what it knew, says why it cannot."""
 
+import json
 import re
 import signal
 import socket
@@ -142,6 +143,22 @@ def test_two_servers_share_a_store(home: Home, server: Server, upstream: Upstrea
         home.ccflare("--pause", "alpha")
         eventually(lambda: server.health()["accounts"]["paused"] == 1, within_s=1)
         eventually(lambda: second.health()["accounts"]["paused"] == 1, within_s=1)
+
+
+def test_servers_on_one_store_know_each_others_sessions(home: Home, server: Server, upstream: Upstream) -> None:
+    """What one server has bound another on the same database goes by, though each was started by itself."""
+    with running(Home(home.path, {"CCFLARE_LOG_DIR": str(home.path / "second")})) as second:
+        upstream.faults(alpha={"status": 529, "retry_after": 3600})
+        assert ask(server.port, messages(), session="kept").status == 200
+        upstream.forget()
+        eventually(lambda: _sessions(second) == {"alpha": 0, "beta": 1}, what="the other server's session")
+        assert ask(second.port, messages(), session="kept").status == 200
+        assert [entry.account for entry in upstream.settled_log(1)] == ["beta"]
+
+
+def _sessions(server: Server) -> dict[str, int]:
+    accounts = json.loads(ask(server.port, method="GET", target="/api/accounts", headers=[]).body)
+    return {account["name"]: account["sessions"] for account in accounts}
 
 
 def test_a_busy_port_is_one_clear_line(home: Home, server: Server) -> None:

@@ -9,7 +9,7 @@ from ccflare.forecast import AccountWindows, KeptWindow
 from ccflare.limits import RefuseCredential, SetAside, read_limits
 from ccflare.pool import Ask, Pool
 from ccflare.pool.news import News
-from ccflare.records import Owned
+from ccflare.records import Binding, Owned
 from pool_kit import HAIKU, HOUR, MINUTE, NOW, OPUS, account, in_flight, limit, names, pool_of, state
 
 _encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.Decoder(News).decode
@@ -117,6 +117,19 @@ def test_two_bindings_at_once_end_as_one() -> None:
     for listener, news in told:
         listener.others.hear(1, news, NOW + 6)
     assert names(one, Ask("s"))[0] == names(other, Ask("s"))[0] == "b"
+
+
+def test_what_the_store_says_changes_nothing_that_is_newer() -> None:
+    """Bindings and owners out of the store fill in what is not known; a stand-in, and who has a thing, stay."""
+    pool = pool_of("a", account("b", priority=8), account("c", priority=9))
+    pool.served(Ask("s"), "a", NOW)
+    limit(pool, "a", NOW + MINUTE)
+    pool.served(Ask("s"), "c", NOW)
+    pool.owners.note("b", ["file_1"], NOW)
+    stored = [Binding("s", "a", NOW, NOW), Binding("t", "c", NOW, NOW), Binding("u", "gone", NOW, NOW)]
+    pool.others.learn(stored, [Owned("file_1", "c", NOW), Owned("file_2", "c", NOW)], NOW)
+    assert [names(pool, Ask(session))[0] for session in "stu"] == ["c", "c", "b"]
+    assert pool.owners.accounts_of(["file_1", "file_2"], NOW) == ["b", "c"]
 
 
 def test_what_was_agreed_on_is_followed_while_it_is_usable() -> None:

@@ -15,7 +15,7 @@ from ccflare.forecast import AccountWindows
 from ccflare.journal.inbox import Inbox
 from ccflare.journal.retention import Removed, Retention
 from ccflare.journal.trouble import TroubleKind
-from ccflare.journal.watch import OnAccounts, OnKeys, OnWritten, WatchedStore
+from ccflare.journal.watch import OnAccounts, OnKeys, OnLearnt, OnWritten, WatchedStore
 from ccflare.journal.writer import Pace, Writer
 from ccflare.records import Account, Binding, Exchange, Owned
 from ccflare.store import Batch, Store
@@ -95,13 +95,16 @@ class Journal:
         self.put = self._inbox.put
         """Keep a finished exchange, and what was captured of it. Never waits."""
         self._rules = Retention()
+        self.on_learnt: OnLearnt | None = None
+        """Called on the loop with bindings and owners that other processes have learnt, and perhaps with own ones."""
         self.leads: Callable[[], bool] = lambda: True
         """Says whether this journal does what one is enough for, deleting what is too old; set it before the start."""
 
     def start(self) -> None:
         """Start the writer. The running event loop is the one that is told about accounts."""
         loop = asyncio.get_running_loop()
-        store = WatchedStore(self._open_store, loop, self._on_accounts, self._on_written, self._on_keys)
+        told = self._on_accounts, self._on_written, self._on_keys, self.on_learnt
+        store = WatchedStore(self._open_store, loop, *told)
         self._writer = Writer(self._inbox, store, self._pace, lambda: self._rules, self.leads)
         self._writer.start()
 

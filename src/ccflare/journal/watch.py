@@ -7,6 +7,7 @@ says of accounts counts.
 """
 
 import logging
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -14,14 +15,20 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ccflare.errors import KeyMismatch
-from ccflare.records import Account, Admission, Credentials, Exchange
+from ccflare.records import Account, Admission, Binding, Credentials, Exchange, Owned
 from ccflare.store import Store
 
 OnAccounts: TypeAlias = Callable[[list[Account], dict[str, Credentials]], None]
 OnWritten: TypeAlias = Callable[[Sequence[Exchange]], None]
 OnKeys: TypeAlias = Callable[[Admission], None]
+OnLearnt: TypeAlias = Callable[[list[Binding], list[Owned]], None]
 
 log = logging.getLogger("ccflare.async-db-writer")
+
+LEARN_EVERY_S = 1.0
+LATE_MS = 3_000
+"""So long after its instant something may come into the store."""
+LEARNT_AT_MOST = 1_000
 
 _COUNTED: dict[str, Any] = {
     "last_used_ms": None,
@@ -42,12 +49,17 @@ class WatchedStore:
         on_accounts: OnAccounts,
         on_written: OnWritten | None = None,
         on_keys: OnKeys | None = None,
+        on_learnt: OnLearnt | None = None,
     ) -> None:
         self._open_store = open_store
         self._loop = loop
         self._on_accounts = on_accounts
         self._on_written = on_written
         self._on_keys = on_keys
+        self._on_learnt = on_learnt
+        self._learn_at = 0.0
+        self._learnt_ms = int(time.time() * 1000)
+        self._unlearnt = False
         self._store: Store | None = None
         self._told: tuple[list[Account], dict[str, Credentials]] | None = None
         self._told_keys: Admission | None = None
@@ -71,7 +83,11 @@ class WatchedStore:
     def look(self) -> None:
         """Hand the accounts to the loop when another process has changed the store, and once at the start."""
         store = self.here()
-        self._stale |= store.changed()
+        changed = store.changed()
+        self._stale |= changed
+        self._unlearnt |= changed
+        if self._unlearnt and time.monotonic() >= self._learn_at:
+            self._learn(store)
         if not self._stale:
             return
         # In this order a new account never comes without its credential.
@@ -86,6 +102,16 @@ class WatchedStore:
             self._told = found
             self._tell(self._on_accounts, *found)
         self._lost &= not found[0]
+
+    def _learn(self, store: Store) -> None:
+        """Hand to the loop what other processes have learnt lately of sessions and objects."""
+        self._learn_at = time.monotonic() + LEARN_EVERY_S
+        since_ms, self._learnt_ms = self._learnt_ms - LATE_MS, int(time.time() * 1000)
+        bindings = store.recent_bindings(bound_since_ms=since_ms, at_most=LEARNT_AT_MOST)
+        owners = store.owners.load(LEARNT_AT_MOST, used_since_ms=since_ms)
+        self._unlearnt = False
+        if self._on_learnt is not None and (bindings or owners):
+            self._tell(self._on_learnt, bindings, owners)
 
     def close(self) -> None:
         """Close the connection; the next use opens a new one."""

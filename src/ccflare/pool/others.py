@@ -3,7 +3,7 @@
 Nothing that comes from others is handed to the store by this pool: whoever has learnt it does that.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from ccflare.pool.news import Bound, Leads, Limited, Load, News, Owns, PutAside,
 from ccflare.pool.owners import Owners
 from ccflare.pool.sessions import Sessions
 from ccflare.pool.shortage import Shortage
+from ccflare.records import Binding, Owned
 
 
 class Lead(Protocol):
@@ -68,6 +69,15 @@ class Others:
         member = self._member(windows.account_id)
         if member is not None and windows.said_at_ms > member.windows.said_at_ms:
             self._shortage.follow(member, partial(member.restore, windows, now_ms))
+
+    def learn(self, bindings: Iterable[Binding], owners: Iterable[Owned], now_ms: int) -> None:
+        """Take over what the store has got lately: other servers know it, or a worker whose word was lost."""
+        for binding in bindings:
+            if self._member(binding.account_id) is not None:
+                self._sessions.learn(binding, now_ms)
+        for owned in owners:
+            if owned.account_id is not None and self._member(owned.account_id) is not None:
+                self._owners.adopt(owned)
 
     def gone(self, worker: int) -> None:
         """Forget what a worker served that has ended."""

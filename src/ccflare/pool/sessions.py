@@ -69,15 +69,19 @@ class Sessions:
         return session
 
     def adopt(self, binding: Binding, stand_in: str | None, now_ms: int) -> None:
-        """Take over what another worker has bound; of two accounts the one that was bound last has the session."""
+        """Take over what another worker has bound, and who stands in for that account."""
+        known = self.learn(binding, now_ms)
+        if (known.bound_at_ms, known.account_id) == (binding.bound_at_ms, binding.account_id):
+            known.stand_in = stand_in
+
+    def learn(self, binding: Binding, now_ms: int) -> Session:
+        """Take over what was bound elsewhere; of two accounts the one that was bound last has the session."""
         known = self.live(binding.key, now_ms)
-        said = binding.bound_at_ms, binding.account_id
-        if known is None or said > (known.bound_at_ms, known.account_id):
+        if known is None or (binding.bound_at_ms, binding.account_id) > (known.bound_at_ms, known.account_id):
             known = Session(binding.account_id, binding.bound_at_ms, binding.used_at_ms)
             if now_ms < self.ends_at(known):
                 self._put(binding.key, known)
-        if said == (known.bound_at_ms, known.account_id):
-            known.stand_in = stand_in
+        return known
 
     def use(self, key: str, session: Session, now_ms: int) -> None:
         """Note that a session is in use."""

@@ -152,6 +152,10 @@ class Store(Protocol):
         """Return the session bindings made at or after an instant, oldest first."""
         ...
 
+    def recent_bindings(self, *, bound_since_ms: int, at_most: int) -> list[Binding]:
+        """Return the latest session bindings made at or after an instant: cheap enough to be asked every second."""
+        ...
+
     def forget_bindings(self, *, bound_before_ms: int, at_most: int = 1000) -> int:
         """Delete some bindings made before an instant; return how many."""
         ...

@@ -55,6 +55,10 @@ SELECT_ACCOUNTS = f"SELECT {', '.join(_ACCOUNT_FIELDS.values())} FROM accounts O
 SELECT_CREDENTIALS = "SELECT id, api_key, access_token, refresh_token FROM accounts"
 SECRET_COLUMNS = ("api_key", "access_token", "refresh_token")
 SELECT_BINDINGS = "SELECT key, account_id, bound_at, used_at FROM sessions WHERE bound_at >= ? ORDER BY bound_at"
+RECENT_BINDINGS = """
+    SELECT json_group_array(json_array(key, account_id, bound_at, used_at))
+    FROM (SELECT * FROM sessions WHERE bound_at >= ? ORDER BY bound_at DESC LIMIT ?)"""
+"""One row: each that is fetched beside a busy event loop waits for its turn."""
 
 INSERT_ACCOUNT = """
     INSERT INTO accounts (id, name, provider, api_key, refresh_token, access_token, expires_at, created_at,

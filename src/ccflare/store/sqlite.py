@@ -124,6 +124,11 @@ class SqliteStore:
             found = self._connection.execute(rows.SELECT_BINDINGS, (bound_since_ms,))
             return [Binding(*row) for row in found]
 
+    def recent_bindings(self, *, bound_since_ms: int, at_most: int) -> list[Binding]:
+        """Return the latest session bindings made at or after an instant."""
+        row = self._db.one(rows.RECENT_BINDINGS, (bound_since_ms, at_most))
+        return [Binding(*each) for each in msgspec.json.decode(row[0])] if row else []
+
     def forget_bindings(self, *, bound_before_ms: int, at_most: int = 1000) -> int:
         """Delete some bindings made before an instant; return how many."""
         with self._db.transaction():
