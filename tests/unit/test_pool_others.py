@@ -192,6 +192,17 @@ def test_load_is_of_all_workers() -> None:
     assert in_flight(other) == {"a": 0, "b": 0}
 
 
+def test_a_removed_account_is_no_load() -> None:
+    """What was in flight on an account that is gone counts nowhere any more."""
+    one, other = pool_of("a", "b"), pool_of("a", "b")
+    one.begin("a")
+    share_load(one, other)
+    one.load([account("b")], NOW)
+    share_load(one, other)
+    assert other.others.in_flight == 0
+    assert in_flight(other) == {"a": 0, "b": 0}
+
+
 def test_load_is_told_where_it_has_changed() -> None:
     """Nothing new is nothing to tell; a worker that has come is told everything."""
     pool = pool_of("a", "b")

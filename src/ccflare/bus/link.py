@@ -222,6 +222,8 @@ class Link(asyncio.Protocol):
             return False
         if transport.get_write_buffer_size() > WAITING_BYTES:
             self.dropped += 1
+            if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, 8, ...: a flood is a few lines
+                log.warning("%d messages to other workers were dropped: the supervisor does not read", self.dropped)
             return False
         transport.write(frame.packed())
         return True

@@ -115,9 +115,13 @@ class Others:
             now = member.in_flight - member.elsewhere, -member.idle_rank
             if now != sent.get(account_id, (0, 0)):
                 changed[account_id] = now
+        gone = self._sent.keys() - members.keys()
+        changed |= dict.fromkeys(gone, (0, 0))
         if not changed:
             return None
         self._sent.update(changed)
+        for account_id in gone:
+            del self._sent[account_id]
         return Load(changed)
 
 

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from ccflare.bus.frames import Frame, Kind, Splitter
 from ccflare.bus.orders import (
     Agreed,
@@ -64,7 +66,10 @@ class Seat(asyncio.Protocol):
         """Take frames in."""
         self.heard_at = asyncio.get_running_loop().time()
         for frame in self._splitter.feed(data):
-            self._hub.take(self, frame)
+            try:
+                self._hub.take(self, frame)
+            except msgspec.MsgspecError as error:  # a newer ccflare that was installed meanwhile may say more
+                log.warning("Worker %d said something that is not understood: %s", self.number, error)
 
     def order(self, order: ToWorker, ticket: int = 0) -> None:
         """Tell this worker."""

@@ -171,6 +171,8 @@ class Supervisor:
         if fresh.broken:
             log.error("Nothing is reloaded: %s", fresh.problems[0])
             return
+        for problem in fresh.problems:
+            log.warning("%s", problem)
         for name in changed(self._loaded.settings, fresh.settings).restart:
             if name in {"port", "host"}:
                 log.warning("Settings that apply at the next start: %s", name)
