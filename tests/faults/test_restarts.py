@@ -81,7 +81,9 @@ def test_a_killed_worker_takes_only_its_own_with_it(home: Home, upstream: Upstre
     with running(home, "--workers", "2") as server:
         with traffic(server, 4) as clients:
             clients.more(40)
-            os.kill(workers_of(server)[0], signal.SIGKILL)
+            killed = workers_of(server)[0]
+            os.kill(killed, signal.SIGKILL)
+            assert "was ended by signal 9" in server.wait_for_log(f"(pid {killed})")
             eventually(lambda: 3 in serving(server), within_s=10, what="a third worker")
             before = len(clients.failures)
             served = clients.served

@@ -139,11 +139,12 @@ def _sockets(descriptors: Path) -> Iterator[int]:
 
 
 def _is_server(arguments: Sequence[str]) -> bool:
-    """Say whether a command line runs a ccflare server: `ccflare serve`, `python -m ccflare --serve`, ..."""
+    """Say whether a command line runs a ccflare server or a worker: `ccflare serve`, `python -m ccflare --serve`, ..."""
     for position, argument in enumerate(arguments[:4]):
-        if Path(argument).name == "ccflare" or (
-            argument == "-m" and arguments[position + 1 : position + 2] == ["ccflare"]
-        ):
+        module = arguments[position + 1 : position + 2] if argument == "-m" else ()
+        if "ccflare.serve.worker" in module:
+            return True
+        if Path(argument).name == "ccflare" or "ccflare" in module:
             return bool({"serve", "--serve", "demo"} & set(arguments[position + 1 :]))
     return False
 
