@@ -254,9 +254,7 @@ def passing(sockets: Sequence[socket.socket]) -> list[str]:
 class Server:
     """A running `ccflare serve`."""
 
-    def __init__(
-        self, home: Home, *flags: str, files: int | None = None, passed: Sequence[socket.socket] = ()
-    ) -> None:
+    def __init__(self, home: Home, *flags: str, files: int | None = None, passed: Sequence[socket.socket] = ()) -> None:
         """`files`: how many descriptors it may have; None: as many as the tests. `passed`: sockets to serve on."""
         limited = () if files is None else ("sh", "-c", f'ulimit -n {files}; exec "$@"', "sh")
         self.home = home

@@ -139,7 +139,7 @@ def _sockets(descriptors: Path) -> Iterator[int]:
 
 
 def _is_server(arguments: Sequence[str]) -> bool:
-    """Say whether a command line runs a ccflare server or a worker: `ccflare serve`, `python -m ccflare --serve`, ..."""
+    """Say whether a command line runs a ccflare server or worker: `ccflare serve`, `python -m ccflare --serve`, ..."""
     for position, argument in enumerate(arguments[:4]):
         module = arguments[position + 1 : position + 2] if argument == "-m" else ()
         if "ccflare.serve.worker" in module:
