@@ -73,10 +73,14 @@ UPDATE_CREDENTIALS = """
 REPLACE_SECRETS = "UPDATE accounts SET api_key = ?, access_token = ?, refresh_token = ? WHERE id = ?"
 
 UPDATE_RUN_TIME = """
-    UPDATE accounts SET rate_limited_until = ?, limited_reason = ?, rate_limit_status = ?,
-        rate_limit_reset = ?, rate_limit_remaining = ?, auth_failed_reason = ?,
-        last_used = MAX(COALESCE(last_used, 0), COALESCE(?, 0))
-    WHERE id = ?"""
+    UPDATE accounts SET
+        rate_limited_until = CASE WHEN resumed_at IS ?9 THEN ?1 ELSE rate_limited_until END,
+        limited_reason = CASE WHEN resumed_at IS ?9 THEN ?2 ELSE limited_reason END,
+        rate_limit_status = ?3, rate_limit_reset = ?4, rate_limit_remaining = ?5,
+        auth_failed_reason = CASE WHEN resumed_at IS ?9 THEN ?6 ELSE auth_failed_reason END,
+        last_used = MAX(COALESCE(last_used, 0), COALESCE(?7, 0))
+    WHERE id = ?8"""
+"""What was learnt against an account before a person resumed it, and is written behind that, does not count."""
 
 UPDATE_SESSION = """
     UPDATE accounts SET session_start = ?1, session_request_count = 0
@@ -288,6 +292,7 @@ def run_time_row(account: Account) -> tuple[Value, ...]:
         account.auth_failed_reason,
         account.last_used_ms,
         account.id,
+        account.resumed_at_ms,
     )
 
 
