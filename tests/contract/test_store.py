@@ -10,7 +10,7 @@ import pytest
 
 from ccflare.errors import Conflict, NotFound, StoreBusy
 from ccflare.records import Account, Attempt, Binding, Credentials, Exchange, Secret, decode_attempts
-from ccflare.store import AccountChange, Batch, Store, open_store
+from ccflare.store import AccountChange, Batch, Store, open_store, resumed
 from ccflare.usage import NOT_SAID, Usage
 
 Open = Callable[[], Store]
@@ -119,6 +119,19 @@ def test_a_change_touches_what_it_names(store: Store) -> None:
     before = add(store, "a", priority=4, base_url="http://x")
     store.update_account(before.id, AccountChange(name="b", tier=5))
     assert store.accounts() == [msgspec.structs.replace(before, name="b", tier=5)]
+
+
+def test_a_limit_from_before_a_resume_does_not_come_back(store: Store) -> None:
+    """What is written late of an account that a person has resumed since counts no more; what is learnt anew does."""
+    made = add(store, "a")
+    late = account("a", limited_until_ms=9_000, limited_reason="x", auth_failed_reason="y", last_used_ms=7)
+    store.update_account(made.id, resumed(5_000))
+    store.write(Batch(accounts=[late]))
+    found = store.accounts()[0]
+    assert (found.limited_until_ms, found.limited_reason, found.auth_failed_reason) == (None, None, None)
+    assert found.last_used_ms == 7
+    store.write(Batch(accounts=[msgspec.structs.replace(found, limited_until_ms=9_500)]))
+    assert store.accounts()[0].limited_until_ms == 9_500
 
 
 def test_pausing_and_resuming(store: Store) -> None:
