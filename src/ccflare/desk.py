@@ -87,7 +87,7 @@ class Desk:
             self._stop_told = asyncio.get_running_loop().create_future()
         return self._stop_told
 
-    def _interrupt_until_done(self, future: "Future[Any]", times: int = round(STOP_S / _AGAIN_S)) -> None:
+    def _interrupt_until_done(self, future: "Future[Any]", times: int = round(LONGEST_S / _AGAIN_S)) -> None:
         """End a question that nobody waits for any more, also when its statement has yet to begin."""
         if times and not future.done():
             self._interrupt()

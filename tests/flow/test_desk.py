@@ -77,16 +77,16 @@ async def test_a_question_that_is_cancelled_before_its_statement_begins_frees_th
 
     def count_later(store: Store) -> None:
         begun.set()
-        assert cancelled.wait(5)
+        assert cancelled.wait(20)
         count_for_ever(store)
 
     task = asyncio.create_task(desk.ask(count_later))
-    await asyncio.to_thread(begun.wait, 5)
+    await asyncio.to_thread(begun.wait, 20)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     cancelled.set()
-    assert await desk.ask(lambda store: store.accounts(), within_s=5) == []
+    assert await desk.ask(lambda store: store.accounts(), within_s=20) == []
     desk.close()
 
 
