@@ -148,7 +148,7 @@ async def violations(page: Page) -> list[str]:
     """Return what axe finds serious or critical in what the page shows now."""
     if not await page.evaluate("typeof window.axe === 'object'"):
         await page.evaluate(AXE)
-    found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    found = await page.evaluate("axe.run(document, { resultTypes: ['violations'], preload: false })")
     return [
         f"{one['impact']} {one['id']}: {node['target']} {node['html'][:160]} {_measured(node)}"
         for one in found["violations"]
