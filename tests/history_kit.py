@@ -53,6 +53,7 @@ exchanges = st.builds(
     usage=usages,
     cost_microusd=count,
     output_tokens_per_second=st.none() | st.floats(0.1, 500),
+    client_key_id=st.none() | st.sampled_from(["k", "l"]),
     streamed=st.booleans(),
     request_bytes=st.integers(0, 10**9),
     response_bytes=st.integers(0, 10**9),

@@ -211,9 +211,9 @@ def test_the_word_last_means_the_newest_request(run: Run, kept: Mapping[str, Exc
 
 
 def test_json_has_every_field_of_the_record(run: Run, kept: Mapping[str, Exchange]) -> None:
-    """With the names of accounts, the time as ISO 8601 and the cost in dollars besides; the list has the same."""
+    """With names, the time as ISO 8601 and the cost in dollars besides; the list has the same."""
     shown = json.loads(run("history", "show", "served", "--json").out)
-    assert set(Exchange.__struct_fields__) | {"timestamp", "account", "cost_usd"} == set(shown)
+    assert set(Exchange.__struct_fields__) | {"timestamp", "account", "client_key", "cost_usd"} == set(shown)
     assert (shown["cost_microusd"], shown["cost_usd"], shown["timestamp_ms"]) == (123_400, 0.1234, NOW_MS - HOUR_MS)
     assert shown["usage"]["cache_read_input_tokens"] == 500
     assert shown["attempts"][0] == {

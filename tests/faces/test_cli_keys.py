@@ -1,6 +1,7 @@
 """Client keys on the command line: made, shown once, listed, revoked, and one line for everything that is wrong."""
 
 import json
+import time
 
 import pytest
 
@@ -52,6 +53,26 @@ def test_the_list_shows_what_was_done_with_each(run: Run, store: Store) -> None:
     table = run("keys", "list", "--all")
     assert table.out.splitlines()[0].split()[:5] == ["name", "role", "state", "payloads", "requests"]
     assert "ccf_" not in table.out
+
+
+def test_history_and_analytics_know_the_key(run: Run, store: Store) -> None:
+    """Filtered by name, shown by name, also of a revoked key; without a key as with an account: the empty name."""
+    run("keys", "create", "one")
+    [one] = store.client_keys.all()
+    now_ms = int(time.time() * 1000)
+    mine = exchange(None, now_ms, id="mine", client_key_id=one.id, cost_microusd=1_500_000)
+    store.write(Batch(exchanges=[mine, exchange(None, now_ms, id="other")]))
+    run("keys", "revoke", "one", "--yes")
+    for asked, found in (("one", ["mine"]), (one.id, ["mine"]), ("", ["other"])):
+        listed = json.loads(run("history", "--key", asked, "--json").out)
+        assert [each["id"] for each in listed] == found
+    assert json.loads(run("history", "show", "mine", "--json").out)["client_key"] == "one"
+    assert run("history").out.splitlines()[0].split()[-1] == "key"
+    assert json.loads(run("analytics", "--key", "one", "--json").out)["overview"]["requests"] == 1
+    table = run("analytics").out.split("\nkey ")[1].splitlines()
+    assert table[1].split()[:2] == ["(none)", "1"] or table[2].split()[:2] == ["one", "1"]
+    for command in ("history", "analytics"):
+        assert "no key named 'two'; there are: one" in run(command, "--key", "two").line
 
 
 def test_revoking_says_what_follows(run: Run, store: Store) -> None:

@@ -4,6 +4,7 @@ from itertools import groupby
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ccflare.records import Exchange, outcome_of
 from ccflare.store import Store
@@ -18,6 +19,7 @@ filters = st.builds(
     Filter,
     account_id=st.sampled_from([None, None, "", "a", "b", "c"]),
     model=st.sampled_from([None, None, "claude-3-opus", "claude", "claude-x", "opus", ""]),
+    client_key_id=st.sampled_from([None, None, None, "", "k", "m"]),
     status=st.sampled_from([None, None, "error", "success", "rate_limited", "disconnected", 200, 429, 404]),
 )
 
@@ -28,6 +30,7 @@ def keep(rows: list[Exchange], wanted: Filter) -> list[Exchange]:
         each
         for each in rows
         if (wanted.account_id is None or (each.account_id or "") == wanted.account_id)
+        and (wanted.client_key_id is None or (each.client_key_id or "") == wanted.client_key_id)
         and (wanted.model is None or f"{each.model or ''}-".startswith(f"{wanted.model}-"))
         and (
             wanted.status in {None, each.status_code, outcome_of(each.status_code, each.success)}
@@ -61,11 +64,11 @@ def test_nothing(tmp_path: object) -> None:
 @few
 @given(batches, filters, st.integers(1, 20))
 def test_sums_are_those_of_the_rows(written: list[list[Exchange]], wanted: Filter, fold_after: int) -> None:
-    """Of every token class, cost, duration and outcome, for every account and model, however batches come."""
+    """Of every token class, cost, duration and outcome, by account, model and client key, however batches come."""
     with database() as path, opened(path) as one, opened(path) as other:
         rows = keep(add_all([one, other], written, fold_after), wanted)
-        found = one.rollups.sums(wanted, ("account", "model"), EVER)
-    by_key = lambda each: (each.account_id or "", each.model or "")  # noqa: E731  # sorted and grouped by the same
+        found = one.rollups.sums(wanted, ("account", "model", "client_key"), EVER)
+    by_key = lambda each: (each.account_id or "", each.model or "", each.client_key_id or "")  # noqa: E731  # sorted and grouped by the same
     assert found == {key: sums_of(group) for key, group in groupby(sorted(rows, key=by_key), by_key)}
 
 
@@ -99,7 +102,7 @@ def test_buckets_are_exact(written: list[list[Exchange]], bucket_ms: int) -> Non
 def test_pages_are_the_history(rows: list[Exchange], wanted: Filter, at_most: int, data: st.DataObject) -> None:
     """Page by page every exchange that is meant comes once, newest first, also when many arrived at once."""
     begin, end = data.draw(st.tuples(st.none() | minutes, st.none() | minutes))
-    wanted = Filter(account_id=wanted.account_id, model=wanted.model, status=wanted.status, from_ms=begin, to_ms=end)
+    wanted = replace(wanted, from_ms=begin, to_ms=end)
     with database() as path, opened(path) as store:
         write(store, *rows)
         found: list[Exchange] = []

@@ -14,6 +14,8 @@ from ccflare.analytics.answers import (
     AccountMeasures,
     Analytics,
     Costs,
+    KeyCost,
+    KeyMeasures,
     Mode,
     ModelCost,
     ModelMeasures,
@@ -26,7 +28,7 @@ from ccflare.analytics.answers import (
     Totals,
 )
 from ccflare.analytics.measures import Measures, Tokens, measures_of, tokens_of, usd
-from ccflare.records import outcome_of, state_of
+from ccflare.records import ClientKey, outcome_of, state_of
 from ccflare.store import Store
 from ccflare.store.rollups import Divided, Rollups
 from ccflare.store.series import OTHER, Filter
@@ -46,6 +48,7 @@ _ERRORS_SHOWN = 10
 
 _account: Callable[[tuple[Any, ...]], str] = itemgetter(0)
 _model: Callable[[tuple[Any, ...]], str] = itemgetter(1)
+_client_key: Callable[[tuple[Any, ...]], str] = itemgetter(2)
 _time: Callable[[tuple[Any, ...]], int] = itemgetter(0)
 """What is where in the keys of sums."""
 
@@ -85,7 +88,8 @@ def analyse(store: Store, question: Question, now_ms: int) -> Analytics:
     with store.snapshot():
         groups, over_time, previous = _read(store.rollups, question, (period, before), separate=separate)
         names, living = store.history.account_names(), {account.id for account in store.accounts()}
-    by_model, by_account = _grouped(groups, _model), _grouped(groups, _account)
+        keys = {key.id: key for key in store.client_keys.all()}
+    by_model, by_account, by_key = (_grouped(groups, part) for part in (_model, _account, _client_key))
     everything = total(groups.values())
     return Analytics(
         range=question.range,
@@ -103,7 +107,14 @@ def analyse(store: Store, question: Question, now_ms: int) -> Analytics:
         token_breakdown=tokens_of(everything),
         models=_models(by_model, _MODELS_SHOWN),
         accounts=_accounts(by_account, names, living),
-        costs=_costs(by_model, by_account, names),
+        client_keys=_client_keys(by_key, keys),
+        costs=Costs(
+            by_model=_model_costs(by_model),
+            by_account=[
+                AccountCost(id=each or None, name=names.get(each), **cost) for each, cost in _costs(by_account)
+            ],
+            by_key=[KeyCost(id=each or None, name=_key_name(keys, each), **cost) for each, cost in _costs(by_key)],
+        ),
     )
 
 
@@ -127,12 +138,17 @@ def totals(store: Store, now_ms: int) -> Totals:
 def _read(
     rollups: Rollups, question: Question, periods: tuple[Period, Period], *, separate: bool
 ) -> tuple[Divided, Divided, Divided]:
-    """Return the sums by account and model, those by time (and model), and those of the period before."""
-    wanted = Filter(account_id=question.account_id, model=question.model, status=question.status)
+    """Return the sums by account, model and client key, those by time (and model), and those of the period before."""
+    wanted = Filter(
+        account_id=question.account_id,
+        model=question.model,
+        status=question.status,
+        client_key_id=question.client_key_id,
+    )
     period, before = periods
     bucket_ms = RANGES[question.range].bucket_ms
     return (
-        rollups.sums(wanted, ("account", "model"), spans(*period)),
+        rollups.sums(wanted, ("account", "model", "client_key"), spans(*period)),
         rollups.sums(wanted, ("time", "model") if separate else ("time",), spans(*period, bucket_ms), bucket_ms),
         rollups.sums(wanted, (), spans(*before)),
     )
@@ -230,17 +246,29 @@ def _accounts(by_account: Mapping[str, Sums], names: Mapping[str, str], living: 
     ]
 
 
-def _costs(by_model: Mapping[str, Sums], by_account: Mapping[str, Sums], names: Mapping[str, str]) -> Costs:
-    return Costs(
-        by_model=[
-            ModelCost(model=each or None, **_cost(sums))
-            for each, sums in _dearest_first(_told_apart(by_model, _MODELS_SHOWN))
-        ],
-        by_account=[
-            AccountCost(id=each or None, name=names.get(each), **_cost(sums))
-            for each, sums in _dearest_first(by_account)
-        ],
-    )
+def _client_keys(by_key: Mapping[str, Sums], keys: Mapping[str, ClientKey]) -> list[KeyMeasures]:
+    return [
+        KeyMeasures(
+            id=each or None,
+            name=_key_name(keys, each),
+            revoked=each in keys and keys[each].revoked_at_ms is not None,
+            **measures_of(sums),
+        )
+        for each, sums in by_key.items()
+    ]
+
+
+def _key_name(keys: Mapping[str, ClientKey], key_id: str) -> str | None:
+    return keys[key_id].name if key_id in keys else None
+
+
+def _model_costs(by_model: Mapping[str, Sums]) -> list[ModelCost]:
+    return [ModelCost(model=each or None, **cost) for each, cost in _costs(_told_apart(by_model, _MODELS_SHOWN))]
+
+
+def _costs(groups: Mapping[str, Sums]) -> list[tuple[str, dict[str, Any]]]:
+    """Return what each has cost, the dearest first."""
+    return [(each, _cost(sums)) for each, sums in _dearest_first(groups)]
 
 
 def _dearest_first(groups: Mapping[str, Sums]) -> Sequence[tuple[str, Sums]]:

@@ -20,6 +20,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     """An id, or the begin of one up to a hyphen."""
     status: int | Literal["error"] | Outcome | None = None
+    client_key_id: str | None = None
+    """Empty: the exchanges that came without a client key."""
     mode: Mode = "normal"
     """`cumulative`: each point of a series is about everything up to its end."""
     by_model: bool = False
@@ -62,6 +64,15 @@ class AccountMeasures(Measures, frozen=True, kw_only=True):
     """The account is gone; another one may have its name by now."""
 
 
+class KeyMeasures(Measures, frozen=True, kw_only=True):
+    """One client key."""
+
+    id: str | None
+    """None: it came without one."""
+    name: str | None
+    revoked: bool
+
+
 class ModelSeries(msgspec.Struct, frozen=True, kw_only=True):
     """The time series of one model."""
 
@@ -90,11 +101,23 @@ class AccountCost(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
 
 
+class KeyCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What was spent with a client key."""
+
+    id: str | None
+    name: str | None
+    cost_usd: float | None
+    cost_microusd: int | None
+    unpriced: int
+    requests: int
+
+
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What was spent on what, the dearest first."""
 
     by_model: list[ModelCost]
     by_account: list[AccountCost]
+    by_key: list[KeyCost]
 
 
 class Analytics(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +137,7 @@ class Analytics(msgspec.Struct, frozen=True, kw_only=True):
     models: list[ModelMeasures]
     """The most used first."""
     accounts: list[AccountMeasures]
+    client_keys: list[KeyMeasures]
     costs: Costs
 
 

@@ -77,6 +77,8 @@ class RequestView(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens_per_second: float | None
     session: Annotated[str | None, Meta(description="A hash.")]
     client: str | None
+    client_key_id: Annotated[str | None, Meta(description="The client key it came with; null: none was needed.")]
+    client_key: Annotated[str | None, Meta(description="Its name, also when it was revoked.")]
     streamed: bool
     request_bytes: int
     response_bytes: int
@@ -98,8 +100,8 @@ class PayloadView(msgspec.Struct, frozen=True):
     response: MessageView
 
 
-def request_view(exchange: Exchange, names: Mapping[str, str]) -> RequestView:
-    """Show an exchange. `names` are those of the accounts by their ids."""
+def request_view(exchange: Exchange, names: Mapping[str, str], keys: Mapping[str, str]) -> RequestView:
+    """Show an exchange. `names` are those of the accounts by their ids, `keys` those of the client keys."""
     usage, cost = exchange.usage, exchange.cost_microusd
     return RequestView(
         id=exchange.id,
@@ -137,6 +139,8 @@ def request_view(exchange: Exchange, names: Mapping[str, str]) -> RequestView:
         output_tokens_per_second=exchange.output_tokens_per_second,
         session=exchange.session,
         client=exchange.client,
+        client_key_id=exchange.client_key_id,
+        client_key=keys.get(exchange.client_key_id or ""),
         streamed=exchange.streamed,
         request_bytes=exchange.request_bytes,
         response_bytes=exchange.response_bytes,

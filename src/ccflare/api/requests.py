@@ -23,7 +23,7 @@ from ccflare.store.history import Cursor, Filter
 log = logging.getLogger("ccflare.Server")
 
 NO_ACCOUNT = "none"
-"""Asks for the exchanges that no account served, unless an account has this name."""
+"""Asks for the exchanges that no account served, unless an account has this name; with keys it is the same."""
 
 _DAMAGED_LOGGED = 1000
 _CURSOR = re.compile(r"(-?[0-9]{1,15})\.([!-~]+)", re.ASCII)
@@ -46,6 +46,7 @@ StatusAsked = Annotated[
     ),
 ]
 AccountAsked = Annotated[str, Meta(description=f"An account's name or id; `{NO_ACCOUNT}`: served by none.")]
+KeyAsked = Annotated[str, Meta(description=f"A client key's name or id; `{NO_ACCOUNT}`: it came without one.")]
 CursorAsked = Annotated[
     str,
     Meta(
@@ -81,6 +82,7 @@ class RequestQuestion(msgspec.Struct, frozen=True):
     status: StatusAsked | None = None
     account: AccountAsked | None = None
     model: ModelAsked | None = None
+    client_key: KeyAsked | None = None
     from_: InstantAsked | None = msgspec.field(name="from", default=None)
     to: InstantAsked | None = None
     cursor: CursorAsked | None = None
@@ -118,12 +120,13 @@ async def list_requests(parts: Parts, asked: RequestQuestion) -> RequestPage:
     before = None if asked.cursor is None else _cursor(asked.cursor)
 
     def page(store: Store) -> RequestPage:
-        wanted = filter_of(store, asked.account, asked.model, asked.status, (asked.from_, asked.to))
+        period = asked.from_, asked.to
+        wanted = filter_of(store, asked.account, asked.model, asked.status, period, asked.client_key)
         found = store.history.page(wanted, before=before, at_most=asked.limit + 1)
-        names = store.history.account_names()
+        names, keys = store.history.account_names(), store.client_keys.names()
         shown = found[: asked.limit]
         more = _written(shown[-1]) if len(found) > asked.limit else None
-        return RequestPage([request_view(exchange, names) for exchange in shown], more)
+        return RequestPage([request_view(exchange, names, keys) for exchange in shown], more)
 
     return await parts.desk.ask(page)
 
@@ -141,7 +144,8 @@ async def show_request(parts: Parts, asked: OneRequest) -> RequestDetails:
         names = store.history.account_names()
         attempts = [attempt_view(attempt, names) for attempt in exchange.attempts]
         payload, damaged = _payload(parts, store, exchange.id)
-        return RequestDetails(request_view(exchange, names), attempts, payload, damaged)
+        shown = request_view(exchange, names, store.client_keys.names())
+        return RequestDetails(shown, attempts, payload, damaged)
 
     return await parts.desk.ask(details)
 
@@ -171,7 +175,7 @@ async def follow_requests(parts: Parts, asked: Listening) -> Stream[RequestView]
         exchange = event.thing
         if not isinstance(exchange, Exchange):
             raise TypeError(f"the feed of exchanges tells of {type(exchange).__name__}")
-        return request_view(exchange, parts.running.names.now())
+        return request_view(exchange, parts.running.names.now(), parts.client_keys.names())
 
     return Stream(parts.exchanges, shown, asked.after, state=parts.running.state)
 
@@ -187,12 +191,17 @@ def filter_of(
     model: str | None,
     status: str | None,
     period: tuple[str | None, str | None] = (None, None),
+    client_key: str | None = None,
 ) -> Filter:
-    """Return the filter that a caller means. Raises InvalidRequest, and NotFound for an account there never was."""
+    """Return the filter that a caller means.
+
+    Raises InvalidRequest, and NotFound for an account or a key that there never was.
+    """
     return Filter(
         account_id=None if account is None else _account_id(store, account),
         model=model,
         status=None if status is None else _status(status),
+        client_key_id=None if client_key is None else _key_id(store, client_key),
         from_ms=_instant("from", period[0]),
         to_ms=_instant("to", period[1]),
     )
@@ -208,6 +217,17 @@ def _account_id(store: Store, account: str) -> str:
         return ""
     if found is None:
         raise NotFound("there is no account with this name or id")
+    return found
+
+
+def _key_id(store: Store, name: str) -> str:
+    """Return the id of a key by its name or id; of several of a name the one in force, else the newest."""
+    keys = sorted(store.client_keys.all(), key=lambda key: (key.revoked_at_ms is not None, -key.created_at_ms))
+    found = next((key.id for key in keys if name in {key.name, key.id}), None)
+    if found is None and name == NO_ACCOUNT:
+        return ""
+    if found is None:
+        raise NotFound("there is no client key with this name or id")
     return found
 
 

@@ -55,6 +55,7 @@ class RunningView(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     session: Annotated[str | None, Meta(description="A hash.")]
     client: str
+    client_key: Annotated[str | None, Meta(description="The name of the client key it came with.")]
     streamed: Annotated[bool, Meta(description="The answer is an event stream; known when it begins.")]
     request_bytes: int
     response_bytes: Annotated[int, Meta(description="What the client has got so far.")]
@@ -178,6 +179,7 @@ def _view(running: Running, names: Mapping[str, str]) -> RunningView:
         model=running.model,
         session=running.session,
         client=running.client,
+        client_key=running.client_key,
         streamed=running.streamed,
         request_bytes=running.request_bytes,
         response_bytes=running.response_bytes,

@@ -10,7 +10,7 @@ from ccflare import analytics
 from ccflare.analytics import Analytics, Mode, RangeName, Totals
 from ccflare.api.parts import Parts
 from ccflare.api.reading import NoWords
-from ccflare.api.requests import AccountAsked, ModelAsked, StatusAsked, filter_of
+from ccflare.api.requests import AccountAsked, KeyAsked, ModelAsked, StatusAsked, filter_of
 from ccflare.desk import DeskClosed
 from ccflare.errors import CcflareError, RequestError, StoreError
 from ccflare.store import Store
@@ -25,6 +25,7 @@ class AnalyticsQuestion(msgspec.Struct, frozen=True):
     model: ModelAsked | None = None
     account: AccountAsked | None = None
     status: StatusAsked | None = None
+    key: KeyAsked | None = None
     mode: Annotated[
         Mode,
         Meta(
@@ -63,19 +64,20 @@ async def reset_stats(parts: Parts, body: NoWords) -> Reset:
 
 
 async def analyse(parts: Parts, asked: AnalyticsQuestion) -> Analytics:
-    """Analyse a period: overview, time series, tokens, models, accounts and costs.
+    """Analyse a period: overview, time series, tokens, models, accounts, client keys and costs.
 
     What upstream did not say is null. Shares are from 0 to 1.
     """
     now_ms = parts.now_ms()
 
     def answer(store: Store) -> Analytics:
-        wanted = filter_of(store, asked.account, asked.model, asked.status)
+        wanted = filter_of(store, asked.account, asked.model, asked.status, client_key=asked.key)
         question = analytics.Question(
             range=asked.range,
             account_id=wanted.account_id,
             model=wanted.model,
             status=wanted.status,
+            client_key_id=wanted.client_key_id,
             mode=asked.mode,
         )
         return analytics.analyse(store, question, now_ms)

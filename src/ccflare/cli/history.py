@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ccflare.cli.client_keys import key_id_of
 from ccflare.cli.context import opened_store, refuse_options_before
 from ccflare.cli.instants import instant_option
 from ccflare.cli.output import instant, print_fields, print_json, print_table, say
@@ -16,29 +17,31 @@ if TYPE_CHECKING:
     from ccflare.store import Store
 
 _COLUMNS = ("id", "time", "status", "account", "model", "in", "out", "cost", "ms")
-_SPARE = ("id", "cost", "in", "out", "model")
-_FOR_PROGRAMS = {"timestamp_ms", "account_id", "cost_microusd", "usage", "attempts"}
+_SPARE = ("id", "cost", "in", "out", "key", "model")
+_FOR_PROGRAMS = {"timestamp_ms", "account_id", "client_key_id", "cost_microusd", "usage", "attempts"}
 _ATTEMPT_COLUMNS = ("account", "why", "verdict", "status", "wait_ms", "duration_ms", "reason")
 
 
 # What the commands do.
 
 
-def list_exchanges(limit: int, *, account: str | None, as_json: bool, **wanted: Any) -> None:
+def list_exchanges(limit: int, *, account: str | None, key: str | None, as_json: bool, **wanted: Any) -> None:
     """Print the newest exchanges of those that are wanted."""
     from ccflare.store.history import Filter
 
     with opened_store() as store:
-        names = store.history.account_names()
+        names, keys = store.history.account_names(), store.client_keys.names()
         account_id = None if account is None else account_id_of(names, account)
-        exchanges = store.history.page(Filter(account_id=account_id, **wanted), at_most=limit)
+        key_id = None if key is None else key_id_of(store.client_keys.all(), key)
+        exchanges = store.history.page(Filter(account_id=account_id, client_key_id=key_id, **wanted), at_most=limit)
     if as_json:
-        print_json([exchange_object(each, names) for each in exchanges])
+        print_json([exchange_object(each, names, keys) for each in exchanges])
     elif not exchanges:
         say("There are no such requests in the history.")
     else:
-        rows = [_row(each, names) for each in exchanges]
-        print_table(rows, [*_COLUMNS, "error"] if any(row["error"] for row in rows) else _COLUMNS, spare=_SPARE)
+        rows = [_row(each, names, keys) for each in exchanges]
+        told = [name for name in ("key", "error") if any(row[name] for row in rows)]
+        print_table(rows, [*_COLUMNS, *told], spare=_SPARE)
 
 
 def show_exchange(exchange_id: str, *, payload: bool, as_json: bool) -> None:
@@ -47,9 +50,9 @@ def show_exchange(exchange_id: str, *, payload: bool, as_json: bool) -> None:
 
     with opened_store() as store:
         exchange = _found(store, exchange_id)
-        names = store.history.account_names()
+        names, keys = store.history.account_names(), store.client_keys.names()
         said = store.payloads.read(exchange.id) if payload else None
-    shown = exchange_object(exchange, names)
+    shown = exchange_object(exchange, names, keys)
     if as_json:
         print_json(shown | ({"payload": said and captured.payload_object(said)} if payload else {}))
         return
@@ -76,8 +79,8 @@ def clear_history(*, ask: bool) -> None:
     say(f"Deleted the history of {count} requests. The accounts are as they were.")
 
 
-def exchange_object(exchange: "Exchange", names: "Mapping[str, str]") -> dict[str, Any]:
-    """Return an exchange as JSON has it, with the names of its accounts."""
+def exchange_object(exchange: "Exchange", names: "Mapping[str, str]", keys: "Mapping[str, str]") -> dict[str, Any]:
+    """Return an exchange as JSON has it, with the names of its accounts and its client key."""
     import msgspec
 
     fields = msgspec.to_builtins(exchange)
@@ -88,6 +91,7 @@ def exchange_object(exchange: "Exchange", names: "Mapping[str, str]") -> dict[st
         "timestamp": instant(exchange.timestamp_ms),
         "account": _name(names, exchange.account_id),
         **{name: value for name, value in fields.items() if name not in first},
+        "client_key": _name(keys, exchange.client_key_id),
         "cost_usd": _usd(exchange.cost_microusd),
         "attempts": attempts,
     }
@@ -111,7 +115,7 @@ def _usd(microusd: int | None) -> float | None:
     return None if microusd is None else microusd / 1_000_000
 
 
-def _row(exchange: "Exchange", names: "Mapping[str, str]") -> dict[str, Any]:
+def _row(exchange: "Exchange", names: "Mapping[str, str]", keys: "Mapping[str, str]") -> dict[str, Any]:
     return {
         "id": exchange.id,
         "time": instant(exchange.timestamp_ms),
@@ -122,6 +126,7 @@ def _row(exchange: "Exchange", names: "Mapping[str, str]") -> dict[str, Any]:
         "out": exchange.usage.output_tokens,
         "cost": _usd(exchange.cost_microusd),
         "ms": exchange.response_time_ms,
+        "key": _name(keys, exchange.client_key_id),
         "error": exchange.error_message,
     }
 
@@ -176,6 +181,7 @@ def status_option(_context: click.Context, _option: click.Parameter, text: str |
 @click.option("--status", metavar="S", callback=status_option, help="error, success, a code like 429, or how it ended.")
 @click.option("--account", metavar="NAME", help='Served by this account; "" for those that none served.')
 @click.option("--model", metavar="M", help="A model, or a family like claude-3-opus.")
+@click.option("--key", metavar="NAME", help='Came with this client key; "" for those without one.')
 @click.option(
     "--from", "from_ms", metavar="T", callback=instant_option, help="Since a time: 2026-01-31T12:00:00Z, 2h, 3d."
 )

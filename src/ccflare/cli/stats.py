@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ccflare.cli.client_keys import key_id_of
 from ccflare.cli.context import opened_store, refuse_options_before
 from ccflare.cli.history import account_id_of, status_option
 from ccflare.cli.output import instant, print_fields, print_json, print_table, say
@@ -38,7 +39,7 @@ def show_stats(*, as_json: bool) -> None:
     _print_by("account", found.by_account)
 
 
-def show_analytics(*, account: str | None, as_json: bool, **wanted: Any) -> None:
+def show_analytics(*, account: str | None, key: str | None, as_json: bool, **wanted: Any) -> None:
     """Print what there was in a period that ends now."""
     import msgspec
 
@@ -46,7 +47,8 @@ def show_analytics(*, account: str | None, as_json: bool, **wanted: Any) -> None
 
     def ask(store: "Store") -> Any:
         account_id = None if account is None else account_id_of(store.history.account_names(), account)
-        return analyse(store, Question(account_id=account_id, **wanted), _now_ms())
+        key_id = None if key is None else key_id_of(store.client_keys.all(), key)
+        return analyse(store, Question(account_id=account_id, client_key_id=key_id, **wanted), _now_ms())
 
     with opened_store() as store:
         found = ask(store)
@@ -56,6 +58,8 @@ def show_analytics(*, account: str | None, as_json: bool, **wanted: Any) -> None
     print_fields({"from": instant(found.from_ms), "to": instant(found.to_ms)} | _fields(found.overview))
     _print_by("model", found.models)
     _print_by("account", found.accounts)
+    if any(each.id for each in found.client_keys):
+        _print_by("key", found.client_keys)
 
 
 def reset_stats() -> None:
@@ -165,7 +169,8 @@ def _reset() -> None:
 @click.option("--model", metavar="M", help="A model, or a family like claude-3-opus.")
 @click.option("--account", metavar="NAME", help='Served by this account; "" for those that none served.')
 @click.option("--status", metavar="S", callback=status_option, help="error, success, a code like 429, or an outcome.")
+@click.option("--key", metavar="NAME", help='Came with this client key; "" for those without one.')
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with series over time.")
 def analytics(**given: Any) -> None:
-    """Show what there was in a period, by model and account."""
+    """Show what there was in a period, by model, account and client key."""
     show_analytics(**given)
