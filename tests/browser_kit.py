@@ -19,7 +19,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 Theme = Literal["light", "dark"]
 THEMES: tuple[Theme, ...] = ("light", "dark")
 WIDTHS = {"wide": (1440, 900), "tablet": (820, 1180), "phone": (390, 844)}
-PATHS = ("/", "/analytics", "/requests", "/accounts", "/logs", "/settings")
+PATHS = ("/", "/analytics", "/requests", "/accounts", "/keys", "/logs", "/settings")
 
 FLAGS = (
     "--no-sandbox",

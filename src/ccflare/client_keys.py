@@ -9,11 +9,14 @@ would protect, and a check costs two microseconds. Keys are needed
 """
 
 import hmac
+import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from ccflare.records import CLIENT_KEY_PREFIX, Admission, ClientKey, DashboardSession, Secret
+
+log = logging.getLogger("ccflare.Server")
 
 _RANDOM_BYTES = 32
 _PREFIX = CLIENT_KEY_PREFIX.encode()
@@ -56,6 +59,8 @@ class ClientKeys:
         self._by_digest: dict[bytes, tuple[bytes, ClientKey]] = {}
         self._in_force: dict[str, ClientKey] = {}
         self._sessions: dict[bytes, DashboardSession] = {}
+        self._loaded = False
+        self._names: dict[str, str] = {}
         self._used_ms: dict[str, int] = {}
         self._noted_ms: dict[str, int] = {}
         self.required = not (private or open_without_keys)
@@ -64,10 +69,20 @@ class ClientKeys:
     def load(self, admission: Admission) -> None:
         """Take over what the store has."""
         self._by_digest = {digest: (digest, key) for digest, key in admission.keys.items()}
-        self._in_force = {key.id: key for key in admission.keys.values() if key.revoked_at_ms is None}
+        before, self._in_force = self._in_force, _in_force(admission)
+        self._tell_changes(before)
+        self._names = {key.id: key.name for key in admission.keys.values()}
         self._sessions = dict(admission.sessions)
         untouched = self._private and not admission.keys
         self.required = bool(self._in_force) or not (self._open or untouched)
+
+    def _tell_changes(self, before: Mapping[str, ClientKey]) -> None:
+        """Log who is let in from now on, and who is not any more; not what a server begins with."""
+        for key_id in self._in_force.keys() - before.keys() if self._loaded else ():
+            log.info("Client key %s (%s) is in force", self._in_force[key_id].name, self._in_force[key_id].role)
+        for key_id in before.keys() - self._in_force.keys():
+            log.info("Client key %s was revoked", before[key_id].name)
+        self._loaded = True
 
     def of(self, fields: Mapping[bytes, bytes]) -> ClientKey | None:
         """Return the key in force that a request brings; its fields are by lower-case name."""
@@ -88,6 +103,10 @@ class ClientKeys:
     def in_force(self, key_id: str) -> ClientKey | None:
         """Return a key that lets its holder in; None when it was revoked, or never was."""
         return self._in_force.get(key_id)
+
+    def names(self) -> Mapping[str, str]:
+        """Return the names of all keys by id, revoked ones too."""
+        return self._names
 
     def is_shut(self) -> bool:
         """Say whether a key is needed and there is none."""
@@ -132,3 +151,7 @@ class ClientKeys:
         """Return when keys were used since this was asked last."""
         used, self._used_ms = self._used_ms, {}
         return used
+
+
+def _in_force(admission: Admission) -> dict[str, ClientKey]:
+    return {key.id: key for key in admission.keys.values() if key.revoked_at_ms is None}

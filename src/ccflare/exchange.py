@@ -61,8 +61,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     session: str | None
     client: str
-    client_key: str | None
-    """The name of the key it came with."""
+    client_key: ClientKey | None
+    """What it came with."""
     streamed: bool
     request_bytes: int
     response_bytes: int
@@ -195,7 +195,7 @@ class OpenExchange:
             model=None if model is None else self.clean(model),
             session=self.ask.session,
             client=self.inbound.client,
-            client_key=None if self.client_key is None else self.client_key.name,
+            client_key=self.client_key,
             streamed=self.streamed,
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes if relay is None else relay.bytes_sent,

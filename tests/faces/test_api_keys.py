@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -13,16 +14,18 @@ import pytest
 from api_kit import Api, Listener, exchange, running
 from ccflare.api import PAGES, ROUTES
 from ccflare.api.route import Route
+from ccflare.api.table import PROXIED
 from ccflare.client_keys import digest_of
 from ccflare.records import Secret
 from ccflare.store import Batch, Store
+from flow.scripted import Client
 from key_kit import BOSS, GONE, KEYS, WORKER, WRONG
 
 
 @pytest.fixture
 async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     """A server without keys."""
-    async with running(tmp_path, monkeypatch) as made:
+    async with running(tmp_path, monkeypatch, upstream_url="http://127.0.0.1:9") as made:
         yield made
 
 
@@ -74,26 +77,38 @@ ROLES: dict[str, Secret | None] = {"none": None, "wrong": WRONG, "revoked": GONE
 REFUSED = {"admin": {"none": 401, "wrong": 401, "revoked": 401, "proxy": 403}, "proxy": {}, "anyone": {}}
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_every_route_is_for_whom_the_table_says(closed: Api, role: str) -> None:
+async def test_every_route_is_for_whom_the_table_says(closed: Api) -> None:
     """Refused with 401 or 403, or let in and answered with whatever else: never by chance."""
-    for route in ROUTES:
-        status = await head_of(closed, route, as_(ROLES[role]))
-        expected = REFUSED[route.access].get(role)
-        if route.function.__name__ == "begin_session":  # its body is refused
-            expected = 400
-        assert status == expected if expected else status not in {401, 403}, (route.method, route.path, status)
+    for role, secret in ROLES.items():
+        for route in ROUTES:
+            status = await head_of(closed, route, as_(secret))
+            expected = REFUSED[route.access].get(role)
+            if route.function.__name__ == "begin_session":  # its body is refused
+                expected = 400
+            told = role, route.method, route.path, status
+            assert status == expected if expected else status not in {401, 403}, told
 
 
-@pytest.mark.parametrize("role", ROLES)
-async def test_pages_and_probes_are_for_whom_the_table_says(closed: Api, role: str) -> None:
+async def test_pages_and_probes_are_for_whom_the_table_says(closed: Api) -> None:
     """There is nobody's data in them."""
     pages = {route.path for each in PAGES for route in each.routes()} | {"/api/openapi.json"}
     assert {each.access for each in PAGES} == {"anyone"}
     assert {"/", "/api/docs", "/api/hello"} <= pages
-    for path in pages:
-        answer = await closed.client.get(path_of(path), headers=as_(ROLES[role]))
-        assert answer.status_code == 200, path
+    for secret in ROLES.values():
+        for path in pages:
+            answer = await closed.client.get(path_of(path), headers=as_(secret))
+            assert answer.status_code == 200, path
+
+
+async def test_the_proxy_is_for_whom_the_table_says(closed: Api) -> None:
+    """Whoever has a key of any role gets as far as to the upstream, which is not there; nobody else does."""
+    path, access = PROXIED
+    assert access == "proxy"
+    for role, secret in ROLES.items():
+        headers = [(name.encode(), value.encode()) for name, value in as_(secret).items()] or [(b"accept", b"*/*")]
+        client = Client(b"{}", target=f"{path}messages".encode(), headers=headers)
+        await closed.app.proxy.serve(client)
+        assert client.status == (502 if role in {"proxy", "admin"} else 401), role
 
 
 async def test_nothing_is_served_that_is_not_in_the_tables(api: Api) -> None:
@@ -108,11 +123,11 @@ async def test_nothing_is_served_that_is_not_in_the_tables(api: Api) -> None:
     assert served == known | heads | pages
 
 
-@pytest.mark.parametrize("secret", [WRONG, None])
-async def test_while_there_are_no_keys_everything_is_open(api: Api, secret: Secret | None) -> None:
+async def test_while_there_are_no_keys_everything_is_open(api: Api) -> None:
     """On this machine; whatever is brought."""
-    for route in ROUTES:
-        assert await head_of(api, route, as_(secret)) not in {401, 403}, route.path
+    for secret in (WRONG, None):
+        for route in ROUTES:
+            assert await head_of(api, route, as_(secret)) not in {401, 403}, route.path
 
 
 async def test_refusals_are_json_and_say_what_is_needed(closed: Api) -> None:
@@ -173,19 +188,17 @@ async def test_keys_are_made_listed_and_revoked(closed: Api) -> None:
     assert (await closed.send("DELETE", f"/api/keys/{key_id}", {"confirm": "new"})).status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
+async def test_bad_keys_are_refused(closed: Api) -> None:
+    closed.client.headers.update(as_(BOSS))
+    refused: list[tuple[dict[str, Any], int]] = [
         ({"name": "worker"}, 409),
         ({"name": " x"}, 400),
         ({"name": ""}, 400),
         ({"name": "x", "role": "root"}, 400),
         ({"name": "x", "key": "ccf_mine"}, 400),
-    ],
-)
-async def test_bad_keys_are_refused(closed: Api, body: dict[str, Any], status: int) -> None:
-    closed.client.headers.update(as_(BOSS))
-    assert (await closed.send("POST", "/api/keys", body)).status_code == status
+    ]
+    for body, status in refused:
+        assert (await closed.send("POST", "/api/keys", body)).status_code == status, body
 
 
 async def test_what_is_made_by_another_process_counts_within_a_second(api: Api) -> None:
@@ -204,6 +217,70 @@ async def test_what_is_made_by_another_process_counts_within_a_second(api: Api) 
     await until(required=True, status=200)
     await api.store(lambda store: store.client_keys.revoke("key-boss", 1))
     await until(required=True, status=401)
+
+
+# Whose requests are whose.
+
+
+async def used(api: Api) -> None:
+    """Fill the history: two of the program's, one of the revoked key's, one without a key."""
+    api.client.headers.update(as_(BOSS))
+    mine = [exchange(n, client_key_id="key-worker", timestamp_ms=api_now_ms() - n) for n in (1, 2)]
+    gone = exchange(3, client_key_id="key-gone", cost_microusd=9, timestamp_ms=api_now_ms() - 3)
+    without = exchange(4, timestamp_ms=api_now_ms() - 4)
+    await api.store(lambda store: store.write(Batch(exchanges=[*mine, gone, without])))
+
+
+def api_now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+async def test_the_history_is_filtered_by_key(closed: Api) -> None:
+    """By name or id, a revoked one's too; each request names its key."""
+    await used(closed)
+    for asked, name, found in (
+        ("worker", "worker", ["x000001", "x000002"]),
+        ("key-worker", "worker", ["x000001", "x000002"]),
+        ("gone", "gone", ["x000003"]),
+        ("boss", "boss", []),
+        ("none", None, ["x000004"]),
+    ):
+        page = (await closed.get(f"/api/requests?client_key={asked}")).json()["requests"]
+        assert [each["id"] for each in page] == found, asked
+        assert all(each["client_key"] == name for each in page)
+    assert (await closed.get("/api/requests?client_key=other")).status_code == 404
+    shown = (await closed.get("/api/requests/x000003")).json()["request"]
+    assert (shown["client_key_id"], shown["client_key"]) == ("key-gone", "gone")
+
+
+async def test_a_listener_hears_whose_request_it_was(closed: Api) -> None:
+    listener = Listener()
+    task = asyncio.create_task(listener.run(closed.app.asgi, "/api/requests/stream", as_(BOSS)))
+    await listener.until("retry:")
+    closed.app.exchanges.publish("request", exchange(1, client_key_id="key-worker"))
+    await listener.until('"client_key":"worker"')
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_period_is_analysed_by_key(closed: Api) -> None:
+    """Usage and cost of each, revoked or not; and everything about one of them alone."""
+    await used(closed)
+    whole = (await closed.get("/api/analytics?range=1h")).json()
+    assert [(each["name"], each["revoked"], each["requests"]) for each in whole["client_keys"]] == [
+        ("worker", False, 2), (None, False, 1), ("gone", True, 1),
+    ]  # fmt: skip
+    assert [(each["name"], each["cost_microusd"]) for each in whole["costs"]["by_key"]] == [
+        ("worker", 2468), (None, 1234), ("gone", 9),
+    ]  # fmt: skip
+    assert (
+        sum(each["tokens"]["total_tokens"] for each in whole["client_keys"])
+        == (whole["overview"]["tokens"]["total_tokens"])
+    )
+    one = (await closed.get("/api/analytics?range=1h&key=gone")).json()
+    assert (one["overview"]["requests"], one["overview"]["cost_microusd"]) == (1, 9)
+    assert [each["name"] for each in one["client_keys"]] == ["gone"]
+    assert (await closed.get("/api/analytics?key=other")).status_code == 404
 
 
 # Sessions.

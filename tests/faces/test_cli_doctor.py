@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +15,18 @@ import msgspec
 import pytest
 
 from ccflare.cli import main
+from ccflare.client_keys import digest_of
+from ccflare.doctor.client_keys import judge_client_keys
 from ccflare.doctor.report import Part, ask_all
 from ccflare.errors import StoreError
 from ccflare.forecast import AccountWindows, KeptWindow, Sample
 from ccflare.records import Account, Credentials, Secret
+from ccflare.settings import Settings
 from ccflare.store import Batch, Store, open_store
 from ccflare.store.tokens import Lease
 from ccflare.vault import Keys
 from harness import Home, Upstream, ask, running
+from key_kit import BOSS, GONE, KEYS, WORKER, admission
 
 KEY = "sk-ant-api03-very-secret"
 HOUR = 3_600_000
@@ -30,7 +34,7 @@ FIXTURE = Path(__file__).parent.parent / "fixtures" / "original-ccflare.db"
 
 PARTS = {
     *("system", "settings", "environment", "process", "port", "health"),
-    *("database", "files", "accounts", "credentials", "last_hour", "errors", "rate_limits"),
+    *("database", "files", "accounts", "credentials", "client_keys", "last_hour", "errors", "rate_limits"),
 }
 
 
@@ -404,6 +408,37 @@ def test_accounts_that_cannot_serve_are_told_with_the_time_they_return(doctor: D
     assert found.findings("error") == ["No account can serve requests: 1 rate_limited, 1 auth_failed"]
     assert "the first is back at 2096-10-02T07:06:40Z" in found.text
     assert "The credential of account-2 was refused (401 invalid x-api-key)" in found.findings("warning")
+
+
+OPEN = Settings(host="0.0.0.0", open_without_keys=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys", "told"),
+    [
+        (Settings(), (), ""),
+        (Settings(), (BOSS, WORKER), ""),
+        (Settings(), (WORKER,), "note: There is no client key of role admin: nobody can use the dashboard and the API"),
+        (Settings(), (GONE,), "error: A client key is needed and there is none: nobody is let in"),
+        (Settings(host="0.0.0.0"), (), "error: A client key is needed and there is none: nobody is let in"),
+        (OPEN, (), "warning: Other machines may use the accounts without a key"),
+        (OPEN, (BOSS,), ""),
+    ],
+)
+def test_who_is_let_in_is_judged(settings: Settings, keys: Sequence[Secret], told: str) -> None:
+    """Whether anybody is, whether everybody is, and whether the dashboard is of use."""
+    part = judge_client_keys(settings, admission(*(KEYS.keys() - set(keys))))
+    assert [f"{each.severity}: {each.message}" for each in part.findings] == ([told] if told else [])
+    assert sum(part.facts[name] for name in ("proxy", "admin", "revoked")) == len(keys)
+
+
+def test_who_is_let_in_is_told(doctor: Doctor, store: Store) -> None:
+    """With numbers; no key and no name is shown."""
+    store.client_keys.add(KEYS[WORKER], digest_of(WORKER))
+    found = doctor()
+    assert found.report["client_keys"] == {"needed": True, "proxy": 1, "admin": 0, "revoked": 0}
+    assert any("no client key of role admin" in message for message in found.findings("note"))
+    assert "worker" not in found.text
 
 
 def test_windows_are_shown_with_their_forecast(doctor: Doctor, store: Store) -> None:

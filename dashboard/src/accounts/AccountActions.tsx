@@ -1,7 +1,7 @@
 import { ActionIcon, Button, Menu } from "@mantine/core";
 import { EllipsisVertical, KeyRound, ListOrdered, Pause, Pencil, Play, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { type Account, accounts, useAccountChange } from "../api/questions";
+import { type Account, accounts, useChange } from "../api/questions";
 import { tell, tellError } from "../frame/notices";
 import { SignIn } from "./AddAccount";
 import { ChangePriority, Remove, Rename } from "./dialogs";
@@ -12,7 +12,7 @@ export function AccountActions({ account }: { account: Account }) {
   const [dialog, setDialog] = useState<Dialog | null>(null);
   const close = () => setDialog(null);
   const waits = account.state === "rate_limited" || account.asides.length > 0;
-  const again = useAccountChange<unknown, void>(() => accounts.resume(account.id));
+  const again = useChange<unknown, void>(() => accounts.resume(account.id));
   const tryAgain = () =>
     again.mutate(undefined, { onSuccess: () => tell(`${account.name} is tried again.`), onError: tellError });
   return (
@@ -56,7 +56,7 @@ export function AccountActions({ account }: { account: Account }) {
 
 function PauseOrResume({ account }: { account: Account }) {
   const pauses = account.state === "active" || account.state === "rate_limited";
-  const change = useAccountChange<unknown, void>(
+  const change = useChange<unknown, void>(
     () => (pauses ? accounts.pause(account.id, null) : accounts.resume(account.id)),
     () => tell(`${account.name} is ${pauses ? "paused" : "used again"}.`),
   );

@@ -1,7 +1,7 @@
 import { Button, Modal, NumberInput, PasswordInput, SegmentedControl, TextInput } from "@mantine/core";
 import { ExternalLink } from "lucide-react";
 import { type FormEvent, useEffect, useState } from "react";
-import { type Account, accounts, useAccountChange } from "../api/questions";
+import { type Account, accounts, useChange } from "../api/questions";
 import { useNow } from "../format/clock";
 import { milliseconds, span } from "../format/time";
 import { tell } from "../frame/notices";
@@ -47,7 +47,7 @@ function ByKey({ onDone }: { onDone: () => void }) {
   const [key, setKey] = useState("");
   const [address, setAddress] = useState("");
   const [priority, setPriority] = useState<number | string>(0);
-  const add = useAccountChange(accounts.add, (account) => {
+  const add = useChange(accounts.add, (account) => {
     tell(`${account.name} is added and serves the next request.`);
     onDone();
   });
@@ -112,7 +112,7 @@ function ByKey({ onDone }: { onDone: () => void }) {
 function BySignIn({ account, onDone }: { account?: Account; onDone: () => void }) {
   const [name, setName] = useState("");
   const [mode, setMode] = useState<"max" | "console">("max");
-  const begin = useAccountChange<SecondProps["begun"], void>(() =>
+  const begin = useChange<SecondProps["begun"], void>(() =>
     account ? accounts.beginSignInAgain(account.id) : accounts.beginSignIn({ name: name.trim(), mode }),
   );
   function submit(event: FormEvent): void {
@@ -163,7 +163,7 @@ interface SecondProps {
 function Second({ begun, again, onDone }: SecondProps) {
   const [code, setCode] = useState("");
   const left = milliseconds(begun.expires_at) - useNow();
-  const complete = useAccountChange(accounts.completeSignIn, (account) => {
+  const complete = useChange(accounts.completeSignIn, (account) => {
     tell(`${account.name} is signed in and serves the next request.`);
     onDone();
   });

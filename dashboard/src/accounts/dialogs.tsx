@@ -3,7 +3,7 @@
 import { Button, Modal, NumberInput, TextInput } from "@mantine/core";
 import { type FormEvent, type ReactNode, useEffect, useState } from "react";
 import type { Refused } from "../api/client";
-import { type Account, accounts, useAccountChange } from "../api/questions";
+import { type Account, accounts, useChange } from "../api/questions";
 import { tell } from "../frame/notices";
 
 export interface DialogProps {
@@ -35,7 +35,7 @@ export function FormDialog({
   ready = true,
   children,
 }: FormProps) {
-  const change = useAccountChange<unknown, void>(run, () => {
+  const change = useChange<unknown, void>(run, () => {
     tell(done);
     onClose();
   });

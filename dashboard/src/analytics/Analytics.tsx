@@ -6,11 +6,11 @@ import { count } from "../format/numbers";
 import { PageHead } from "../frame/PageHead";
 import { Panel } from "../frame/Panel";
 import { Empty, Failure, Loading } from "../frame/states";
-import { AccountFilter, ModelFilter, StatusFilter } from "../requests/Filters";
+import { AccountFilter, KeyFilter, ModelFilter, StatusFilter } from "../requests/Filters";
 import styles from "./Analytics.module.css";
 import { Costs } from "./Costs";
 import { MainChart } from "./MainChart";
-import { ModelTable } from "./ModelTable";
+import { keyRow, MeasureTable, modelRow } from "./MeasureTable";
 import { METRICS, type Metric, metricMoments } from "./metrics";
 import { RangeChoice, rangeFrom } from "./RangeChoice";
 import { TokenBreakdown } from "./TokenBreakdown";
@@ -24,7 +24,7 @@ export default function Analytics() {
   const isCumulative = search.get("mode") === "cumulative";
   const metric = Object.keys(METRICS).find((each) => each === search.get("metric")) as Metric | undefined;
   const period: Period = { range: rangeFrom(search), mode: isCumulative ? "cumulative" : "per_model" };
-  for (const name of ["model", "account", "status"] as const) {
+  for (const name of ["model", "account", "key", "status"] as const) {
     const value = search.get(name);
     if (value) period[name] = value;
   }
@@ -45,6 +45,7 @@ export default function Analytics() {
         <ModelFilter value={search.get("model") ?? ""} onChange={(value) => choose("model", value)} />
         <StatusFilter value={search.get("status")} onChange={(value) => choose("status", value)} />
         <AccountFilter value={search.get("account")} onChange={(value) => choose("account", value)} />
+        <KeyFilter value={search.get("key")} onChange={(value) => choose("key", value)} />
         <RangeChoice value={period.range} onChange={(value) => choose("range", value)} />
       </PageHead>
       {error && <Failure error={error} again={() => void refetch()} />}
@@ -81,8 +82,13 @@ export default function Analytics() {
             ))}
           </div>
           <Panel title="Models" aside={<span className="faint">{count(data.models.length)} in this period</span>}>
-            <ModelTable models={data.models} />
+            <MeasureTable kind="Model" rows={data.models.map(modelRow)} />
           </Panel>
+          {data.client_keys.some((row) => row.id) && (
+            <Panel title="Client keys" aside={<span className="faint">Who asked</span>}>
+              <MeasureTable kind="Key" rows={data.client_keys.map(keyRow)} />
+            </Panel>
+          )}
           <div className={styles.thirds}>
             <TokenBreakdown tokens={data.token_breakdown} hits={data.overview.cache_hit_rate} />
             <Costs

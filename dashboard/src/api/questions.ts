@@ -2,6 +2,8 @@
 
 import {
   keepPreviousData,
+  MutationCache,
+  QueryCache,
   QueryClient,
   useInfiniteQuery,
   useMutation,
@@ -23,7 +25,16 @@ export type Setting = Schemas["SettingView"];
 export type LogEntry = Schemas["LogEntry"];
 export type Range = Analytics["range"];
 
-export const client = new QueryClient({
+export type ClientKey = Schemas["KeyView"];
+
+/** Somebody who is not let in any more is shown where to sign in. */
+function look(error: Error): void {
+  if (error instanceof Refused && error.status === 401) void client.invalidateQueries({ queryKey: ["session"] });
+}
+
+export const client: QueryClient = new QueryClient({
+  queryCache: new QueryCache({ onError: look }),
+  mutationCache: new MutationCache({ onError: look }),
   defaultOptions: {
     queries: {
       staleTime: 2_000,
@@ -37,6 +48,7 @@ export interface RequestFilter {
   status?: string;
   account?: string;
   model?: string;
+  client_key?: string;
   from?: string;
   to?: string;
 }
@@ -46,6 +58,7 @@ export interface Period {
   account?: string;
   model?: string;
   status?: string;
+  key?: string;
   mode?: Analytics["mode"];
 }
 
@@ -130,11 +143,25 @@ export function useLogHistory(level: LogEntry["level"], text: string) {
   });
 }
 
+/** Whether a key is needed, and who asks. Asked again now and then: a session may be ended elsewhere. */
+export function useSession() {
+  return useQuery({
+    queryKey: ["session"],
+    queryFn: ({ signal }) => read("/api/session", { signal }),
+    refetchInterval: 15_000,
+    retry: false,
+  });
+}
+
+export function useClientKeys() {
+  return useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => read("/api/keys", { signal }), staleTime: 10_000 });
+}
+
 /**
- * A change of the accounts; the list is asked anew when it is done. `done` is called also when what asked for the change
- * is taken away by it, as the card of a removed account is.
+ * A change of who serves or who is let in; the lists are asked anew when it is done. `done` is called also when what asked
+ * for the change is taken away by it, as the card of a removed account is.
  */
-export function useAccountChange<T, V>(run: (wanted: V) => Promise<T>, done?: (result: T, wanted: V) => void) {
+export function useChange<T, V>(run: (wanted: V) => Promise<T>, done?: (result: T, wanted: V) => void) {
   const queries = useQueryClient();
   return useMutation({
     mutationFn: run,
@@ -143,6 +170,8 @@ export function useAccountChange<T, V>(run: (wanted: V) => Promise<T>, done?: (r
       Promise.all([
         queries.invalidateQueries({ queryKey: ["accounts"] }),
         queries.invalidateQueries({ queryKey: ["health"] }),
+        queries.invalidateQueries({ queryKey: ["keys"] }),
+        queries.invalidateQueries({ queryKey: ["session"] }),
       ]),
   });
 }
@@ -157,6 +186,16 @@ export const accounts = {
   beginSignIn: (wanted: Schemas["SignInWanted"]) => change("post", "/api/oauth/init", wanted),
   beginSignInAgain: (id: string) => change("post", "/api/accounts/{id}/reauth", {}, { id }),
   completeSignIn: (pasted: Schemas["PastedCode"]) => change("post", "/api/oauth/callback", pasted),
+};
+
+export const clientKeys = {
+  create: (wanted: Schemas["NewClientKey"]) => change("post", "/api/keys", wanted),
+  revoke: (id: string, confirm: string) => change("delete", "/api/keys/{id}", { confirm }, { id }),
+};
+
+export const session = {
+  begin: (key: string) => change("post", "/api/session", { key }),
+  end: () => change("delete", "/api/session", {}),
 };
 
 export const upkeep = {

@@ -9,6 +9,7 @@ import styles from "./Frame.module.css";
 import { KeyList } from "./KeyList";
 import { useKeys } from "./keys";
 import { PAGES } from "./pages";
+import { SignedIn } from "./SignedIn";
 import { ThemeChoice } from "./ThemeChoice";
 
 export function Frame({ children }: { children: ReactNode }) {
@@ -37,6 +38,7 @@ export function Frame({ children }: { children: ReactNode }) {
               </ActionIcon>
             </Tooltip>
           </div>
+          <SignedIn />
           <p className={styles.zone}>Times in {zoneName()}</p>
           <Version />
         </footer>

@@ -6,6 +6,7 @@ import {
   type LucideIcon,
   ScrollText,
   SlidersHorizontal,
+  UsersRound,
 } from "lucide-react";
 
 export interface Page {
@@ -21,6 +22,7 @@ export const PAGES: Page[] = [
   { path: "/analytics", name: "Analytics", letter: "n", Icon: ChartSpline },
   { path: "/requests", name: "Requests", letter: "r", Icon: ArrowLeftRight },
   { path: "/accounts", name: "Accounts", letter: "a", Icon: KeyRound },
+  { path: "/keys", name: "Keys", letter: "k", Icon: UsersRound },
   { path: "/logs", name: "Logs", letter: "l", Icon: ScrollText },
   { path: "/settings", name: "Settings", letter: "s", Icon: SlidersHorizontal },
 ];

@@ -13,7 +13,7 @@ export function Facts({ request }: { request: Exchange }) {
           ["Model", request.model ?? UNKNOWN],
           ["Account", request.account ?? "none"],
           ["Session", <Session key="session" request={request} />],
-          ["Client", request.client ?? UNKNOWN],
+          ["Client", [request.client_key, request.client ?? UNKNOWN].filter(Boolean).join(", ")],
           ["Ended by", request.stop_reason ?? UNKNOWN],
         ]}
       />

@@ -2,7 +2,7 @@ import { Autocomplete, Button, CloseButton, Popover, Select, TextInput } from "@
 import { useDebouncedCallback } from "@mantine/hooks";
 import { CalendarRange } from "lucide-react";
 import { useEffect, useState } from "react";
-import { type RequestFilter, useAccounts, useAnalytics } from "../api/questions";
+import { type RequestFilter, useAccounts, useAnalytics, useClientKeys } from "../api/questions";
 import { fromLocalInput, shortTime, toLocalInput, zoneName } from "../format/time";
 import { FILTER } from "../frame/keys";
 import styles from "./Requests.module.css";
@@ -30,12 +30,13 @@ export function Filters({ filter, onChange }: Props) {
       <ModelFilter value={filter.model ?? ""} onChange={(model) => onChange({ model })} />
       <StatusFilter value={filter.status ?? null} onChange={(status) => onChange({ status })} />
       <AccountFilter value={filter.account ?? null} onChange={(account) => onChange({ account })} />
+      <KeyFilter value={filter.client_key ?? null} onChange={(client_key) => onChange({ client_key })} />
       <PeriodFilter filter={filter} onChange={onChange} />
       {any && (
         <CloseButton
           aria-label="Clear the filters"
           title="Clear the filters"
-          onClick={() => onChange({ status: null, account: null, model: null, from: null, to: null })}
+          onClick={() => onChange({ status: null, account: null, model: null, client_key: null, from: null, to: null })}
         />
       )}
     </search>
@@ -59,18 +60,34 @@ export function StatusFilter({ value, onChange }: { value: string | null; onChan
   );
 }
 
-export function AccountFilter({ value, onChange }: { value: string | null; onChange: (value: string | null) => void }) {
+interface NameProps {
+  value: string | null;
+  onChange: (value: string | null) => void;
+}
+
+export function AccountFilter(props: NameProps) {
   const accounts = useAccounts();
   const names = (accounts.data ?? []).map((account) => account.name);
-  const others = ["none", ...(value ? [value] : [])].filter((each) => !names.includes(each));
-  const data = [...names, ...new Set(others)].map((name) => ({
+  return <NameFilter {...props} what="account" names={names} />;
+}
+
+/** Is there when there are keys, or one is asked for. */
+export function KeyFilter(props: NameProps) {
+  const keys = useClientKeys();
+  const names = (keys.data ?? []).map((key) => key.name);
+  return names.length > 0 || props.value !== null ? <NameFilter {...props} what="key" names={names} /> : null;
+}
+
+/** One of some names, or none of them: `none` is what the server calls that. */
+function NameFilter({ value, onChange, what, names }: NameProps & { what: string; names: string[] }) {
+  const data = [...new Set([...names, "none", ...(value ? [value] : [])])].map((name) => ({
     value: name,
-    label: name === "none" ? "No account" : name,
+    label: name === "none" ? `No ${what}` : name,
   }));
   return (
     <Select
-      aria-label="Account"
-      placeholder="Any account"
+      aria-label={what === "key" ? "Client key" : "Account"}
+      placeholder={`Any ${what}`}
       size="xs"
       w={140}
       clearable

@@ -75,12 +75,13 @@ export function RequestList({ rows, memory, waiting, showNewest, onTop, more, is
   }
 
   return (
-    <div className={`panel ${styles.panel}`}>
+    <div className={`panel ${styles.panel}`} data-keys={rows.some((row) => row.client_key_id) || undefined}>
       <div className={`${styles.columns} ${styles.head}`} aria-hidden="true">
         <span>Time</span>
         <span>Status</span>
         <span>Model</span>
         <span>Account</span>
+        <span className={styles.key}>Key</span>
         <span className="number">In, tok</span>
         <span className="number">Out, tok</span>
         <span className="number">Cost</span>

@@ -21,6 +21,7 @@ describe("the filter of the list", () => {
       { status: "rate_limited" },
       { account: "none" },
       { model: "claude-opus" },
+      { client_key: "none" },
     ];
     const left = [
       { status: "success" },
@@ -31,6 +32,12 @@ describe("the filter of the list", () => {
     ];
     expect(taken.map((filter) => matches(failed, filter))).toEqual(taken.map(() => true));
     expect(left.map((filter) => matches(failed, filter))).toEqual(left.map(() => false));
+  });
+
+  it("knows a key by its name and its id", () => {
+    const request = exchange({ client_key_id: "id-of-laptop", client_key: "laptop" });
+    const asked = ["laptop", "id-of-laptop", "none", "other"];
+    expect(asked.map((client_key) => matches(request, { client_key }))).toEqual([true, true, false, false]);
   });
 
   it("includes the first instant of a period and not the last", () => {

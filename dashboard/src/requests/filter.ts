@@ -3,7 +3,7 @@
 import type { Exchange, RequestFilter } from "../api/questions";
 import { milliseconds } from "../format/time";
 
-const NAMES = ["status", "account", "model", "from", "to"] as const;
+const NAMES = ["status", "account", "model", "client_key", "from", "to"] as const;
 
 export function filterFrom(search: URLSearchParams): RequestFilter {
   const filter: RequestFilter = {};
@@ -32,6 +32,7 @@ export function matches(request: Exchange, filter: RequestFilter): boolean {
   return (
     (!filter.status || hasStatus(request, filter.status)) &&
     (!filter.account || isOf(request, filter.account)) &&
+    (!filter.client_key || isBy(request, filter.client_key)) &&
     (!filter.model || isModel(request.model ?? "", filter.model)) &&
     (!filter.from || request.timestamp_ms >= milliseconds(filter.from)) &&
     (!filter.to || request.timestamp_ms < milliseconds(filter.to))
@@ -46,6 +47,11 @@ function hasStatus(request: Exchange, status: string): boolean {
 export function isOf(request: Pick<Exchange, "account" | "account_id">, account: string): boolean {
   if (account === "none") return request.account_id === null;
   return request.account === account || request.account_id === account;
+}
+
+export function isBy(request: Pick<Exchange, "client_key" | "client_key_id">, key: string): boolean {
+  if (key === "none") return request.client_key_id === null;
+  return request.client_key === key || request.client_key_id === key;
 }
 
 export function isModel(model: string, wanted: string): boolean {

@@ -3,7 +3,7 @@
 import { useEffect, useSyncExternalStore } from "react";
 import { type LinkState, type Live, liveRequests } from "../api/live";
 import type { Exchange, RequestFilter, Running, RunningRequests } from "../api/questions";
-import { isModel, isOf } from "./filter";
+import { isBy, isModel, isOf } from "./filter";
 import { TOLD_EVERY_MS } from "./recent";
 
 /** How long one that has ended is kept in its place until the history tells of it. */
@@ -133,6 +133,7 @@ export function mayMatch({ request }: Shown, filter: RequestFilter): boolean {
   return (
     !filter.status &&
     (!filter.account || isOf(request, filter.account)) &&
+    (!filter.client_key || isBy(request, filter.client_key)) &&
     (!filter.model || isModel(request.model ?? "", filter.model)) &&
     (!filter.from || request.timestamp_ms >= Date.parse(filter.from)) &&
     (!filter.to || request.timestamp_ms < Date.parse(filter.to))

@@ -10,6 +10,8 @@ export function exchange(more: Partial<Exchange> = {}): Exchange {
     method: "POST",
     path: "/v1/messages",
     account_id: "a1",
+    client_key_id: null,
+    client_key: null,
     account: "work",
     status_code: 200,
     success: true,

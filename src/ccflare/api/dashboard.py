@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ccflare.api.pages import HEADERS
 
-PAGES = ("/", "/analytics", "/requests", "/requests/{id}", "/accounts", "/logs", "/settings")
+PAGES = ("/", "/analytics", "/requests", "/requests/{id}", "/accounts", "/keys", "/logs", "/settings")
 """Addresses that the dashboard itself makes sense of; `dashboard/src/frame/pages.ts` has them too."""
 
 BUILT = Path(__file__).parent.parent / "dashboard"

@@ -55,7 +55,8 @@ class RunningView(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     session: Annotated[str | None, Meta(description="A hash.")]
     client: str
-    client_key: Annotated[str | None, Meta(description="The name of the client key it came with.")]
+    client_key_id: Annotated[str | None, Meta(description="The client key it came with; null: none was needed.")]
+    client_key: Annotated[str | None, Meta(description="Its name.")]
     streamed: Annotated[bool, Meta(description="The answer is an event stream; known when it begins.")]
     request_bytes: int
     response_bytes: Annotated[int, Meta(description="What the client has got so far.")]
@@ -179,7 +180,8 @@ def _view(running: Running, names: Mapping[str, str]) -> RunningView:
         model=running.model,
         session=running.session,
         client=running.client,
-        client_key=running.client_key,
+        client_key_id=None if running.client_key is None else running.client_key.id,
+        client_key=None if running.client_key is None else running.client_key.name,
         streamed=running.streamed,
         request_bytes=running.request_bytes,
         response_bytes=running.response_bytes,

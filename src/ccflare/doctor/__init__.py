@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from ccflare.doctor import machine
+from ccflare.doctor.client_keys import examine_client_keys, judge_client_keys
 from ccflare.doctor.credentials import examine_credentials
 from ccflare.doctor.database import NO_ACCOUNTS, examine_accounts, examine_database, last_hour
 from ccflare.doctor.masking import Mask
 from ccflare.doctor.report import Finding, Part, ask_all, iso, worst_first
 from ccflare.doctor.server import examine_server
-from ccflare.settings import Loaded
+from ccflare.records import Admission
+from ccflare.settings import Loaded, Settings
 from ccflare.settings.file import home
 from ccflare.store.checkup import Identity, account_texts, identify
 
@@ -67,6 +69,7 @@ _ORDER = (
     "files",
     "accounts",
     "credentials",
+    "client_keys",
     "last_hour",
     "errors",
     "rate_limits",
@@ -98,10 +101,16 @@ def _questions(
     }
     if not identity.usable:
         unknown = partial(_not_to_be_had, identity)
-        return questions | {"accounts": partial(_no_accounts, identity), "credentials": unknown, "last_hour": unknown}
+        return questions | {
+            "accounts": partial(_no_accounts, identity),
+            "credentials": unknown,
+            "client_keys": partial(_no_keys, identity, settings),
+            "last_hour": unknown,
+        }
     return questions | {
         "accounts": partial(examine_accounts, settings.db_path, settings.session_duration_ms, mask, now_ms),
         "credentials": partial(examine_credentials, settings),
+        "client_keys": partial(examine_client_keys, settings),
         "last_hour": partial(last_hour, settings.db_path, now_ms),
     }
 
@@ -109,6 +118,12 @@ def _questions(
 def _no_accounts(identity: Identity) -> Part:
     if identity.belonging in {"missing", "empty"}:
         return Part({"total": 0, "accounts": []}, NO_ACCOUNTS)
+    return _not_to_be_had(identity)
+
+
+def _no_keys(identity: Identity, settings: Settings) -> Part:
+    if identity.belonging in {"missing", "empty"}:
+        return judge_client_keys(settings, Admission({}, {}))
     return _not_to_be_had(identity)
 
 

@@ -26,7 +26,7 @@ _LONGEST_PASSING = 64
 
 _ODD = re.compile(rb"[\x00-\x1f\x7f%\\]|/\.")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_OURS = re.compile(rf"{CLIENT_KEY_PREFIX}|{SESSION_COOKIE}".encode())
+_OURS = re.compile(rf"\b(?:{CLIENT_KEY_PREFIX}|{SESSION_COOKIE})".encode())
 """A field with one of our client keys, or with the dashboard's cookie."""
 _SEPARATOR = re.compile(rb"[/\\]")
 _MOST_ENCODINGS = 8

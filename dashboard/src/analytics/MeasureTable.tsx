@@ -1,15 +1,35 @@
 import { Link } from "wouter";
-import type { Analytics } from "../api/questions";
+import type { Analytics, Measures } from "../api/questions";
 import { brief, count, dollars, duration, percent, speed } from "../format/numbers";
 import { ScrollTable } from "../frame/ScrollTable";
 
-export function ModelTable({ models }: { models: Analytics["models"] }) {
+type Numbers = Omit<Measures, "model">;
+
+interface Row extends Numbers {
+  id: string;
+  name: string;
+  /** Where its requests are; null: nobody knows what it was. */
+  href: string | null;
+}
+
+export function modelRow(row: Analytics["models"][number]): Row {
+  const href = row.model && `/requests?model=${encodeURIComponent(row.model)}`;
+  return { ...row, id: row.model ?? "", name: row.model ?? "unknown", href };
+}
+
+export function keyRow(row: Analytics["client_keys"][number]): Row {
+  const name = row.id === null ? "no key" : `${row.name ?? row.id}${row.revoked ? " (revoked)" : ""}`;
+  return { ...row, id: row.id ?? "", name, href: `/requests?client_key=${encodeURIComponent(row.id ?? "none")}` };
+}
+
+/** The measures of several things side by side. `kind` is what they are. */
+export function MeasureTable({ kind, rows }: { kind: string; rows: Row[] }) {
   return (
-    <ScrollTable name="Models">
+    <ScrollTable name={`${kind}s`}>
       <table className="table">
         <thead>
           <tr>
-            <th scope="col">Model</th>
+            <th scope="col">{kind}</th>
             <th scope="col" className="number">
               Requests
             </th>
@@ -40,14 +60,10 @@ export function ModelTable({ models }: { models: Analytics["models"] }) {
           </tr>
         </thead>
         <tbody>
-          {models.map((each) => (
-            <tr key={each.model ?? ""}>
+          {rows.map((each) => (
+            <tr key={each.id}>
               <td>
-                {each.model ? (
-                  <Link href={`/requests?model=${encodeURIComponent(each.model)}`}>{each.model}</Link>
-                ) : (
-                  <span className="quiet">unknown</span>
-                )}
+                {each.href ? <Link href={each.href}>{each.name}</Link> : <span className="quiet">{each.name}</span>}
               </td>
               <td className="number">{count(each.requests)}</td>
               <td className="number">{percent(each.error_rate)}</td>
