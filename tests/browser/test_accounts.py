@@ -117,6 +117,24 @@ async def test_an_account_is_paused_renamed_moved_and_removed(
     eventually(lambda: own_server.health()["accounts"]["total"] == 0, what="the server knows")
 
 
+async def test_a_limited_account_is_tried_again_at_once(
+    own_server: Server, own_tab: Watched, upstream: Upstream
+) -> None:
+    """Whoever knows better than the last answer does not wait for its end: the next request goes there."""
+    own_server.home.add_account("one", upstream.account(WORK).api_key, upstream.url)
+    own_server.wait_until_accounts(1)
+    upstream.rule("429-long", times=1)
+    assert ask(own_server.port).status == 429
+    await own_tab.go("/accounts")
+    await expect(card(own_tab, "one")).to_contain_text("Rate limited")
+
+    await card(own_tab, "one").get_by_role("button", name="More for one").click()
+    await own_tab.page.get_by_role("menuitem", name="Try again now").click()
+
+    await expect(card(own_tab, "one")).to_contain_text("Active")
+    assert ask(own_server.port).status == 200
+
+
 async def test_what_the_command_line_changes_appears(own_server: Server, own_tab: Watched, upstream: Upstream) -> None:
     """A change by another program is on the page by itself."""
     await own_tab.go("/accounts")

@@ -1,10 +1,13 @@
 """Client keys in the dashboard: the first one closes it, it is shown once, and who is let in depends on it."""
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
-from browser_kit import Watched, violations
-from harness import Server, Upstream, ask, eventually
+import rawhttp
+from browser_kit import WIDTHS, Watched, overflow, violations
+from harness import Server, Upstream, ask, eventually, messages
 from sample_history import WORK
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("accounts")]
@@ -28,9 +31,32 @@ async def create(tab: Watched, name: str) -> str:
     return key
 
 
+async def _look_at_keys(tab: Watched, server: Server, upstream: Upstream, laptop: str) -> None:
+    """The list fits a phone; a key leads to its requests by its name, and to the one that runs."""
+    await tab.page.set_viewport_size({"width": WIDTHS["phone"][0], "height": WIDTHS["phone"][1]})
+    await tab.go("/keys")
+    await expect(tab.page.get_by_role("link", name="laptop")).to_be_visible()
+    assert await overflow(tab.page) == []
+    await tab.page.set_viewport_size({"width": WIDTHS["wide"][0], "height": WIDTHS["wide"][1]})
+    await tab.page.get_by_role("link", name="laptop").click()
+    await expect(tab.page).to_have_url(re.compile(r"/requests\?client_key=[0-9a-f-]{36}$"))
+    await expect(tab.page.get_by_role("combobox", name="Client key")).to_have_value("laptop")
+
+    upstream.rule("stall", times=1)
+    with rawhttp.Connection(server.port) as client:
+        client.send(rawhttp.request_bytes("POST", "/v1/messages", brought(laptop), messages(stream=True)))
+        running = tab.page.get_by_role("region", name="Running requests")
+        await expect(running.get_by_role("listitem")).to_contain_text("laptop")
+        await running.get_by_role("link").click()
+        await expect(tab.page.get_by_text("laptop, 127.0.0.1")).to_be_visible()
+
+
+def brought(key: str) -> list[rawhttp.Pair]:
+    return [("x-api-key", key), ("anthropic-version", "2023-06-01"), ("content-type", "application/json")]
+
+
 def status(server: Server, key: str) -> int:
-    headers = [("x-api-key", key), ("anthropic-version", "2023-06-01"), ("content-type", "application/json")]
-    return ask(server.port, headers=headers).status
+    return ask(server.port, headers=brought(key)).status
 
 
 async def test_from_the_first_key_to_the_last(own_server: Server, own_tab: Watched, upstream: Upstream) -> None:
@@ -51,6 +77,8 @@ async def test_from_the_first_key_to_the_last(own_server: Server, own_tab: Watch
         await tab.go("/analytics")
         row = page.get_by_role("region", name="Client keys", exact=True).get_by_role("row", name="laptop")
         await expect(row).to_contain_text("laptop")
+        await _look_at_keys(tab, own_server, upstream, laptop)
+        await tab.go("/analytics")
 
         await page.get_by_role("button", name="Sign out").click()
         field = page.get_by_placeholder("ccf_…")

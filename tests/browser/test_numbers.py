@@ -105,3 +105,11 @@ async def test_an_axis_has_round_steps_and_local_time(tab: Watched) -> None:
     hours = await cache.locator(".recharts-xAxis-tick-labels .recharts-cartesian-axis-tick-value").all_text_contents()
     steps = {(int(b[:2]) - int(a[:2])) % 24 for a, b in pairwise(hours)}
     assert len(steps) == 1, hours
+
+
+async def test_a_week_has_its_days_on_the_axis(tab: Watched) -> None:
+    """Each midnight of seven days is named, also one just before the end of the axis."""
+    await tab.go("/analytics?range=7d")
+    chart = tab.page.get_by_role("figure", name="Requests by outcome over time")
+    days = chart.locator(".recharts-xAxis-tick-labels .recharts-cartesian-axis-tick-value")
+    await expect(days.nth(6)).to_be_attached()

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from playwright.async_api import expect
 
-from browser_kit import Watched
+from browser_kit import Watched, violations
 from harness import CLIENT_KEY, Server
 from sample_history import PLAN
 from sample_traffic import ANSWER, QUESTION, THOUGHTS
@@ -108,6 +108,21 @@ async def test_raw_messages_have_masked_credentials(tab: Watched, shared_server:
     await tab.page.get_by_role("tab", name="Response").click()
     await expect(tab.page.get_by_role("tabpanel")).to_contain_text("event: message_start")
     assert CLIENT_KEY not in await tab.page.content()
+
+
+async def test_what_was_sent_is_read_beside_the_conversation(tab: Watched, shared_server: Server) -> None:
+    """Both are there at once, one side of the raw messages at a time, until it is put away again."""
+    await tab.go(f"/requests/{shared_server.home.rows()[-1]['id']}")
+    raw, said = (tab.page.get_by_role("region", name=name) for name in ("Raw", "What was said"))
+    button = tab.page.get_by_role("button", name="Raw beside it")
+    await button.press("Enter")
+    await expect(raw).to_contain_text("POST /v1/messages")
+    await expect(said.get_by_text("Both tests pass.").first).to_be_visible()
+    await raw.get_by_text("Response", exact=True).click()
+    await expect(raw).to_contain_text("event: message_start")
+    assert await violations(tab.page) == []
+    await button.press("Enter")
+    await expect(raw).to_have_count(0)
 
 
 async def test_a_request_is_copied_as_json_and_as_a_command_that_works(tab: Watched, shared_server: Server) -> None:

@@ -4,7 +4,8 @@ import { largestOf, roundTicks } from "./scale";
 import { type Drawn, isAlone, type Moment } from "./series";
 import styles from "./TimeChart.module.css";
 
-const MARGIN = { top: 8, right: 6, bottom: 0, left: 0 };
+/** To the right there is room for half a label: a last tick that does not fit takes others away with it. */
+const MARGIN = { top: 8, right: 26, bottom: 0, left: 0 };
 
 export default function Drawing(drawn: Drawn) {
   return drawn.kind === "bars" ? <Bars {...drawn} /> : <Lines {...drawn} />;

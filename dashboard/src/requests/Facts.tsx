@@ -13,7 +13,7 @@ export function Facts({ request }: { request: Exchange }) {
           ["Model", request.model ?? UNKNOWN],
           ["Account", request.account ?? "none"],
           ["Session", <Session key="session" request={request} />],
-          ["Client", [request.client_key, request.client ?? UNKNOWN].filter(Boolean).join(", ")],
+          ["Client", clientOf(request)],
           ["Ended by", request.stop_reason ?? UNKNOWN],
         ]}
       />
@@ -37,6 +37,11 @@ export function Facts({ request }: { request: Exchange }) {
       />
     </div>
   );
+}
+
+/** With whose key it came, where keys are asked for, and from where. */
+export function clientOf({ client_key, client }: Pick<Exchange, "client_key" | "client">): string {
+  return [client_key, client ?? UNKNOWN].filter(Boolean).join(", ");
 }
 
 export function Group({ facts }: { facts: [string, ReactNode][] }) {

@@ -67,20 +67,26 @@ interface NameProps {
 
 export function AccountFilter(props: NameProps) {
   const accounts = useAccounts();
-  const names = (accounts.data ?? []).map((account) => account.name);
-  return <NameFilter {...props} what="account" names={names} />;
+  return <NameFilter {...props} what="account" named={accounts.data ?? []} />;
 }
 
 /** Is there when there are keys, or one is asked for. */
 export function KeyFilter(props: NameProps) {
   const keys = useClientKeys();
-  const names = (keys.data ?? []).map((key) => key.name);
-  return names.length > 0 || props.value !== null ? <NameFilter {...props} what="key" names={names} /> : null;
+  const named = keys.data ?? [];
+  return named.length > 0 || props.value !== null ? <NameFilter {...props} what="key" named={named} /> : null;
 }
 
-/** One of some names, or none of them: `none` is what the server calls that. */
-function NameFilter({ value, onChange, what, names }: NameProps & { what: string; names: string[] }) {
-  const data = [...new Set([...names, "none", ...(value ? [value] : [])])].map((name) => ({
+interface NamedProps extends NameProps {
+  what: string;
+  named: { id: string; name: string }[];
+}
+
+/** One of some names, or none of them: `none` is what the server calls that. An address may have the id instead. */
+function NameFilter({ value, onChange, what, named }: NamedProps) {
+  const shown = named.find(({ id }) => id === value)?.name ?? value;
+  const names = named.map(({ name }) => name);
+  const data = [...new Set([...names, "none", ...(shown ? [shown] : [])])].map((name) => ({
     value: name,
     label: name === "none" ? `No ${what}` : name,
   }));
@@ -92,7 +98,7 @@ function NameFilter({ value, onChange, what, names }: NameProps & { what: string
       w={140}
       clearable
       data={data}
-      value={value}
+      value={shown}
       onChange={onChange}
     />
   );

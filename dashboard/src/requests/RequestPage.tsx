@@ -96,7 +96,12 @@ function Said({ details, tools }: { details: Details; tools: ReactNode }) {
     );
   }
   return (
-    <Tabs defaultValue={conversation ? "conversation" : "request"} keepMounted={false} className={styles.said ?? ""}>
+    <Tabs
+      color="var(--accent)"
+      defaultValue={conversation ? "conversation" : "request"}
+      keepMounted={false}
+      className={styles.said ?? ""}
+    >
       <Tabs.List className={styles.tabs ?? ""}>
         {conversation && <Tabs.Tab value="conversation">Conversation</Tabs.Tab>}
         <Tabs.Tab value="request">Request</Tabs.Tab>

@@ -30,7 +30,9 @@ function Row({ request, now }: Props) {
         {isMessage ? (request.model ?? UNKNOWN) : <span className="quiet">{request.path}</span>}
       </span>
       <span className={`cut ${styles.account}`}>{request.account ?? <span className="quiet">no account</span>}</span>
-      <span className={`cut ${styles.key}`}>{request.client_key ?? ""}</span>
+      <span className={`cut ${styles.key}`} title={request.client_key ?? undefined}>
+        {request.client_key ?? ""}
+      </span>
       <span className={`number ${styles.in}`} title={tokens("Input", request.prompt_tokens)}>
         {brief(request.prompt_tokens)}
       </span>

@@ -58,7 +58,9 @@ function RunningRow({ shown }: { shown: Shown }) {
         {request.model ?? <span className="quiet">{request.path}</span>}
       </span>
       <span className={`cut ${list.account}`}>{request.account ?? <span className="quiet">no account yet</span>}</span>
-      <span className={`cut ${list.key}`}>{request.client_key ?? ""}</span>
+      <span className={`cut ${list.key}`} title={request.client_key ?? undefined}>
+        {request.client_key ?? ""}
+      </span>
       <span className={`cut ${styles.doing}`}>{doing(shown)}</span>
       <span className={`number ${list.total}`}>{span(ageOf(shown, now))}</span>
     </Link>

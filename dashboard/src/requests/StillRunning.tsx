@@ -6,7 +6,7 @@ import { fullTime, span } from "../format/time";
 import { Panel } from "../frame/Panel";
 import { Empty } from "../frame/states";
 import { Attempts } from "./Attempts";
-import { Group } from "./Facts";
+import { clientOf, Group } from "./Facts";
 import { LiveSign } from "./LiveSign";
 import styles from "./RequestPage.module.css";
 import { ageOf, doing } from "./running";
@@ -36,7 +36,7 @@ export function StillRunning({ request }: { request: Running }) {
         <Group
           facts={[
             ["Sent / received", `${bytes(request.request_bytes)} / ${bytes(request.response_bytes)}`],
-            ["Client", request.client],
+            ["Client", clientOf(request)],
           ]}
         />
       </div>

@@ -1,5 +1,7 @@
 /** A conversation of the Messages API as people read it: turns of blocks, each tool call with its result. */
 
+import { bytes } from "../../format/numbers";
+
 export type Block =
   | { kind: "text"; text: string }
   | { kind: "thinking"; text: string; isRedacted: boolean }
@@ -69,9 +71,14 @@ function noteOn(block: Json): string {
   const title = text(block.title);
   const data = text(source.data);
   const kind = text(source.media_type) || text(source.type);
-  const size = data && source.type === "base64" ? `${Math.max(1, Math.round((data.length * 0.75) / 1000))} kB` : "";
+  const size = data && source.type === "base64" ? bytes(sizeOf(data)) : "";
   const where = text(source.url) || text(source.file_id);
   return [title, kind, size, where].filter(Boolean).join(", ");
+}
+
+/** How many bytes base64 stands for. */
+function sizeOf(base64: string): number {
+  return Math.floor(base64.replace(/=+$/, "").length * 0.75);
 }
 
 /** Puts each result to the call it belongs to; turns that have nothing left are dropped. */

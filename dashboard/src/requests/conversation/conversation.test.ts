@@ -134,10 +134,17 @@ describe("a conversation", () => {
 
   it("shows pictures and documents as placeholders that say what they are", () => {
     const source = { type: "base64", media_type: "image/png", data: "A".repeat(4000) };
+    const small = { ...source, data: "JVBERi0=" };
     const document = { type: "document", title: "Plan", source: { type: "file", file_id: "file_1" } };
-    const { turns } = talk({ messages: [{ role: "user", content: [{ type: "image", source }, document] }] }, "{}");
+    const { turns } = talk(
+      {
+        messages: [{ role: "user", content: [{ type: "image", source }, { type: "image", source: small }, document] }],
+      },
+      "{}",
+    );
     expect(turns[0]?.blocks).toEqual([
-      { kind: "media", what: "image", note: "image/png, 3 kB" },
+      { kind: "media", what: "image", note: "image/png, 3.00 kB" },
+      { kind: "media", what: "image", note: "image/png, 5 B" },
       { kind: "media", what: "document", note: "Plan, file, file_1" },
     ]);
   });
