@@ -37,9 +37,11 @@ function Inside() {
   if (isPending) return null;
   if (data?.required && data.role !== "admin") {
     return (
-      <Suspense fallback={null}>
-        <SignIn />
-      </Suspense>
+      <Boundary>
+        <Suspense fallback={null}>
+          <SignIn />
+        </Suspense>
+      </Boundary>
     );
   }
   return (

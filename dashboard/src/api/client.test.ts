@@ -42,3 +42,10 @@ it("sends every change as JSON, because the server takes nothing else", async ()
     body: '{"confirm":"clear"}',
   });
 });
+
+it("does not wait for ever for a server that hangs", async () => {
+  const hangs = (_: string, { signal }: { signal: AbortSignal }) =>
+    new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  vi.stubGlobal("fetch", vi.fn(hangs));
+  await expect(read("/health", { withinMs: 1 })).rejects.toMatchObject({ status: 0 });
+});

@@ -32,6 +32,8 @@ interface Asked {
   query?: Record<string, unknown>;
   body?: unknown;
   signal?: AbortSignal;
+  /** Who has not answered by then does not answer. */
+  withinMs?: number;
 }
 
 export function read<P extends PathsWith<"get">>(
@@ -51,7 +53,7 @@ export function change<P extends PathsWith<M>, M extends "post" | "patch" | "del
 }
 
 async function send<T>(method: string, path: string, asked: Asked): Promise<T> {
-  const init: RequestInit = { method, signal: withDeadline(asked.signal) };
+  const init: RequestInit = { method, signal: withDeadline(asked.signal, asked.withinMs ?? LONGEST_WAIT_MS) };
   if (asked.body !== undefined) {
     init.headers = { "content-type": "application/json" };
     init.body = JSON.stringify(asked.body);
@@ -77,7 +79,7 @@ export function address(path: string, at: Record<string, string> = {}, query: Re
   return text ? `${filled}?${text}` : filled;
 }
 
-function withDeadline(signal: AbortSignal | undefined): AbortSignal {
-  const deadline = AbortSignal.timeout(LONGEST_WAIT_MS);
+function withDeadline(signal: AbortSignal | undefined, withinMs: number): AbortSignal {
+  const deadline = AbortSignal.timeout(withinMs);
   return signal ? AbortSignal.any([signal, deadline]) : deadline;
 }

@@ -62,10 +62,11 @@ export interface Period {
   mode?: Analytics["mode"];
 }
 
+/** It is what tells that a server hangs while its connections stand, so it is not waited for as long as the rest. */
 export function useHealth() {
   return useQuery({
     queryKey: ["health"],
-    queryFn: ({ signal }) => read("/health", { signal }),
+    queryFn: ({ signal }) => read("/health", { signal, withinMs: 5_000 }),
     refetchInterval: 5_000,
     retry: false,
   });
