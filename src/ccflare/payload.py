@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from ccflare.records import CLIENT_KEY_PREFIX, Exchange, Secret
+from ccflare.records import CLIENT_KEY, CLIENT_KEY_PREFIX, Exchange, Secret
 from ccflare.wire import ByteBudget, Headers
 
 log = logging.getLogger("ccflare.Proxy")
@@ -39,7 +39,6 @@ _SHORTEST_REST = 8
 
 _NAME = re.compile(rf"(?:^|[-_])(?:{CREDENTIAL_WORDS})(?:$|[-_])", re.IGNORECASE)
 _KEY = re.compile(r"(sk-ant-|ccf_)[A-Za-z0-9_-]+")
-_CLIENT_KEY = re.compile(rb"ccf_[A-Za-z0-9_-]{43}")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
@@ -331,9 +330,11 @@ class _Secrets:
 def _masked_content(content: Content, head: bytes, secrets: _Secrets, decode: Decode) -> Content:
     """Overwrite secrets in a body, its length unchanged."""
     data = content.data
-    coding = _coding(head) if data and secrets.values else None
-    if coding is not None and secrets.are_in(decode(coding, data)):
-        return Content(b"", content.length)
+    coding = _coding(head) if data else None
+    if coding is not None:
+        plain = decode(coding, data)
+        if secrets.are_in(plain) or CLIENT_KEY.search(plain) is not None:
+            return Content(b"", content.length)
     if secrets.are_in(data):
         for secret in secrets.values:
             data = data.replace(secret, b"*" * len(secret))
@@ -342,7 +343,7 @@ def _masked_content(content: Content, head: bytes, secrets: _Secrets, decode: De
             with contextlib.suppress(StopIteration):
                 rest = next(_beginnings_at_the_end(data, secret))
                 data = data[:-rest] + b"*" * rest
-    data = _CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)  # the same object when there is none
+    data = CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)  # the same object when there is none
     return content if data is content.data else Content(data, content.length)
 
 

@@ -64,6 +64,31 @@ async def test_both_roles_use_the_proxy_and_their_exchanges_are_theirs(secret: S
     assert not any(b"ccf_" in value for _, value in sent.headers)
 
 
+async def test_a_key_in_other_fields_stays_here_too() -> None:
+    """Fields of other gateways, repeated ones and ones with more in them; what only looks similar goes upstream."""
+    made, worker = world("a"), WORKER.reveal().encode()
+    kept = [(b"x-trace", b"a"), (b"X-Note", b"ccf_not-a-key"), (b"x-id", WRONG.reveal().encode())]
+    strays = [(b"x-litellm-api-key", b"Bearer " + worker), (b"X-Trace", worker), (b"referer", b"/?key=" + worker)]
+    client = await made.ask(brought(WORKER, *strays, *kept))
+    [sent] = made.transport.sent
+    assert client.status == 200
+    assert [pair for pair in sent.headers if pair[0] != b"x-api-key"] == kept
+    repeated = await made.ask(brought(WORKER, (b"x-trace", worker), (b"x-trace", b"a")))
+    assert repeated.status == 200
+    assert not any(b"ccf_" in value for _, value in made.transport.sent[1].headers)
+
+
+async def test_an_address_with_the_key_in_it_is_refused() -> None:
+    """It would have to be rewritten; the answer says how a key is sent, and does not repeat it."""
+    target = b"/v1/messages?beta=true&api_key=" + WORKER.reveal().encode()
+    made, client = world(), brought(WORKER)
+    client.target = target
+    error = await refuse(made, client)
+    assert (client.status, error["type"]) == (400, "invalid_request_error")
+    assert "x-api-key" in error["message"]
+    assert WORKER.reveal() not in client.answer.decode()
+
+
 async def test_without_keys_nobody_is_asked() -> None:
     """As long as there is no key, whatever clients send is let in, and no exchange has one."""
     made = World("a")

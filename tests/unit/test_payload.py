@@ -225,6 +225,16 @@ def test_a_credential_inside_a_coded_body() -> None:
         assert readable(made).response == Content(coded if stays else b"", len(coded))
 
 
+@pytest.mark.parametrize("own", [CLIENTS, "dummy"])
+def test_a_client_key_inside_a_coded_body(own: str) -> None:
+    """Also one that is not this exchange's, and where the exchange has no credential at all: nothing is kept."""
+    coded = gzip.compress(b"another's key: ccf_" + b"k" * 43)
+    made = captured(coded, headers=[(b"x-api-key", own.encode()), (b"content-encoding", b"gzip")])
+    if own == "dummy":
+        made.secrets.clear()
+    assert readable(made).request == Content(b"", len(coded))
+
+
 def test_a_placeholder_is_no_secret() -> None:
     """A client's `dummy` key does not change the word in its texts."""
     made = readable(captured(b"dummy text", headers=[(b"x-api-key", b"dummy")]))
