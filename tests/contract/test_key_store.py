@@ -188,12 +188,12 @@ def test_a_database_of_before_gets_the_tables_and_keeps_its_series(tmp_path: Pat
     store = open_store(path)
     store.write(Batch(exchanges=[exchange(1), exchange(2)]))
     store.close()
+    migration = Path(client_keys.__file__).with_name("migrations") / "0009_client_keys.sql"
     with closing(sqlite3.connect(path)) as connection:
-        for statement in (
-            "DROP TABLE client_keys", "DROP TABLE dashboard_sessions", "ALTER TABLE requests DROP COLUMN client_key",
-            "ALTER TABLE series DROP COLUMN client_key", "PRAGMA user_version = 8",
-        ):  # fmt: skip
-            connection.execute(statement)
+        connection.executescript("""
+            DROP TABLE client_keys; DROP TABLE dashboard_sessions;
+            ALTER TABLE requests DROP COLUMN client_key; ALTER TABLE series DROP COLUMN client_key;""")
+        connection.executescript(migration.read_text())
     again = open_store(path)
     again.client_keys.add(KEYS[WORKER], digest_of(WORKER))
     again.write(Batch(exchanges=[exchange(3, client_key_id="key-worker"), exchange(4)]))

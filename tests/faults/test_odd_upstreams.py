@@ -198,7 +198,7 @@ def test_an_upstream_that_trickles_its_head_has_no_more_time_than_others(tmp_pat
     """A head that comes byte by byte, for ever, ends at the deadline of the first byte, and nothing is left of it."""
     home = Home(
         tmp_path,
-        {"RETRY_ATTEMPTS": "1", "CCFLARE_CONNECT_TIMEOUT_MS": "400", "CCFLARE_FIRST_BYTE_TIMEOUT_MS": "400"},
+        {"RETRY_ATTEMPTS": "1", "CCFLARE_CONNECT_TIMEOUT_MS": "1500", "CCFLARE_FIRST_BYTE_TIMEOUT_MS": "1500"},
     )
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
         listener.settimeout(rawhttp.DEADLINE_S)
@@ -215,6 +215,8 @@ def _trickle(listener: socket.socket) -> str:
     """Send a head that does not end until the other side goes."""
     connection, _ = listener.accept()
     with connection:
+        connection.settimeout(rawhttp.DEADLINE_S)
+        connection.recv(65536)  # what comes before the request would not be an answer
         connection.sendall(OK)
         connection.settimeout(0.02)
         for _ in range(1000):

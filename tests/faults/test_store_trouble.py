@@ -166,7 +166,7 @@ def test_files_that_may_not_grow_delay_nothing(home: Home, server: Server, upstr
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (1024, limits[1]))
     _serves(server, 50)
     eventually(lambda: server.health()["writer"]["queued"] == 50, what="rows that wait")
-    assert server.health()["writer"]["error"]
+    eventually(lambda: server.health()["writer"]["error"], what="the writer's trouble")
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
     rows = home.rows_when(53, within_s=20)
     assert {attempts_of(home, row) for row in rows} == {"alpha deliver 200"}
