@@ -31,6 +31,19 @@ async def create(tab: Watched, name: str) -> str:
     return key
 
 
+async def _sign_in(tab: Watched, laptop: str, mine: str) -> None:
+    """A program's key is refused with the reason; an admin's lets in."""
+    field = tab.page.get_by_placeholder("ccf_…")
+    await expect(field).to_be_visible()
+    assert await violations(tab.page) == []
+    await field.fill(laptop)
+    await tab.page.get_by_role("button", name="Sign in").click()
+    await expect(tab.page.get_by_text("this needs a client key of role admin")).to_be_visible()
+    tab.allowed.append(r"status of 403")
+    await field.fill(mine)
+    await tab.page.get_by_role("button", name="Sign in").click()
+
+
 async def _look_at_keys(tab: Watched, server: Server, upstream: Upstream, laptop: str) -> None:
     """The list fits a phone; a key leads to its requests by its name, and to the one that runs."""
     await tab.page.set_viewport_size({"width": WIDTHS["phone"][0], "height": WIDTHS["phone"][1]})
@@ -69,6 +82,9 @@ async def test_from_the_first_key_to_the_last(own_server: Server, own_tab: Watch
         mine = await create(tab, "me")
         laptop = await create(tab, "laptop")
         assert await violations(page) == []
+        await tab.go("/")
+        await expect(page.get_by_text("It needs a client key in ANTHROPIC_API_KEY")).to_be_visible()
+        await expect(page.get_by_text('x-api-key: $ANTHROPIC_API_KEY"')).to_be_visible()
         eventually(lambda: status(own_server, laptop) == 200, what="the account is known")
         assert [status(own_server, key) for key in (mine, "anything")] == [200, 401]
 
@@ -81,15 +97,7 @@ async def test_from_the_first_key_to_the_last(own_server: Server, own_tab: Watch
         await tab.go("/analytics")
 
         await page.get_by_role("button", name="Sign out").click()
-        field = page.get_by_placeholder("ccf_…")
-        await expect(field).to_be_visible()
-        assert await violations(page) == []
-        await field.fill(laptop)
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_text("this needs a client key of role admin")).to_be_visible()
-        tab.allowed.append(r"status of 403")
-        await field.fill(mine)
-        await page.get_by_role("button", name="Sign in").click()
+        await _sign_in(tab, laptop, mine)
         await expect(page.get_by_role("heading", name="Analytics")).to_be_visible()
 
         await tab.go("/keys")

@@ -5,7 +5,7 @@ import { Link } from "wouter";
 import { AddAccount } from "../accounts/AddAccount";
 import { StateSign } from "../accounts/StateSign";
 import { Why } from "../accounts/Why";
-import type { Account } from "../api/questions";
+import { type Account, useSession } from "../api/questions";
 import { useNow } from "../format/clock";
 import { span } from "../format/time";
 import { LiveSign } from "../requests/LiveSign";
@@ -16,6 +16,7 @@ import styles from "./Welcome.module.css";
 /** An installation that has served nothing yet: three steps to the first answer. */
 export default function Welcome({ accounts = [] }: { accounts?: Account[] }) {
   const [adding, setAdding] = useState(false);
+  const needsKey = useSession().data?.required ?? false;
   const hasOne = accounts.length > 0;
   return (
     <section className={styles.welcome} aria-label="First steps">
@@ -44,7 +45,14 @@ export default function Welcome({ accounts = [] }: { accounts?: Account[] }) {
         <li>
           <h3>Point your client here</h3>
           <p className="quiet">
-            Claude Code, the SDKs, and everything else that speaks this API. Any key will do there.
+            Claude Code, the SDKs, and everything else that speaks this API.{" "}
+            {needsKey ? (
+              <>
+                It needs a <Link href="/keys">client key</Link> in <code>ANTHROPIC_API_KEY</code>.
+              </>
+            ) : (
+              "Any key will do there."
+            )}
           </p>
           <CopyLine text={`export ANTHROPIC_BASE_URL=${location.origin}`} name="Copy the line" />
         </li>
@@ -53,7 +61,7 @@ export default function Welcome({ accounts = [] }: { accounts?: Account[] }) {
           <p className="quiet">
             The first request appears here by itself.{hasOne && " Without a client at hand, in a terminal:"}
           </p>
-          {hasOne && <CopyLine text={firstCall(location.origin)} name="Copy the command" />}
+          {hasOne && <CopyLine text={firstCall(location.origin, needsKey)} name="Copy the command" />}
           <FirstRequest />
         </li>
       </ol>
