@@ -59,6 +59,11 @@ def close(bound: Sequence[socket.socket]) -> None:
         sock.close()
 
 
+def addresses(bound: Sequence[socket.socket]) -> frozenset[tuple[str, int]]:
+    """Return the addresses and their ports."""
+    return frozenset((str(sock.getsockname()[0]), int(sock.getsockname()[1])) for sock in bound)
+
+
 def described(bound: Sequence[socket.socket]) -> tuple[int, str]:
     """Return the port, and all addresses for a person."""
     return bound[0].getsockname()[1], ", ".join(str(sock.getsockname()[0]) for sock in bound)

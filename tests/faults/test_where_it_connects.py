@@ -42,6 +42,19 @@ def test_accounts_that_point_inside_are_passed_over(home: Home, upstream: Upstre
     assert_upstream_clean(upstream)
 
 
+def test_an_account_that_leads_back_is_passed_over(home: Home, upstream: Upstream) -> None:
+    """One request stays one request: it does not come back to this server until there is no room left."""
+    with running(home) as server:
+        home.add_account("self", "sk-ant-api03-self", server.url, "--priority", "-9")
+        server.wait_until_accounts(3)
+        assert ask(server.port, messages()).status == 200
+        row = home.rows_when(1)[0]
+        assert attempts_of(home, row) == "self next None, alpha deliver 200"
+        assert "it is this server itself" in row["attempts"][0]["reason"]
+        assert len(home.rows()) == 1
+    assert_upstream_clean(upstream)
+
+
 @pytest.mark.parametrize("url", [*INSIDE, "http://api.example", "https://a:b@api.example", "https://api.example:22"])
 def test_the_command_line_says_in_one_line_what_is_wrong(url: str, home: Home) -> None:
     """An address that may not be connected is not taken."""

@@ -195,15 +195,17 @@ async def test_a_defect_in_tracing_is_told_and_ends_nothing(caplog: pytest.LogCa
 
 
 async def test_without_opentelemetry_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    """Where the extra is not installed requests are served, and the log says what is missing."""
+    """Where the extra is not installed requests are served, the log says what is missing, and no exchange is kept."""
 
     def missing() -> Any:
         raise ImportError("opentelemetry")
 
     world = Traced("a", begin=missing)
     assert (await world.ask()).status == 200
+    assert len(world.traces._waiting) == 1
     world.spans()
     assert "pip install 'ccflare[otel]'" in caplog.text
+    assert not world.traces._waiting
 
 
 def test_nothing_is_imported_without_an_address() -> None:

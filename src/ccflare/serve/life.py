@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ccflare import logs, renewal, startup, upkeep
+from ccflare import listening, logs, renewal, startup, upkeep
 from ccflare.addresses import url_trouble
 from ccflare.app import App, build
 from ccflare.bus import Alone, Colleagues
@@ -75,6 +75,7 @@ async def serve(given: Given) -> None:
     if app.traces is not None:
         app.traces.start()
     ingress = IngressSettings(app.proxy.serve, app.asgi, app.gate, loop, crowd=Crowd(startup.most_clients()))
+    app.transport.stay_away_from(listening.addresses(given.sockets))
     doors = Doors(given.sockets, ingress.connection)
     await doors.open()
     _look_for_cycles_seldom()

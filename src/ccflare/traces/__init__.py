@@ -38,6 +38,16 @@ class Emit(Protocol):
         ...
 
 
+class _Nowhere:
+    """Forgets exchanges: where nothing can be sent nothing is kept for it."""
+
+    def __call__(self, ended: Ended, /) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class Traces:
     """Takes exchanges over on the event loop, and has a thread tell of them.
 
@@ -53,14 +63,13 @@ class Traces:
         self._find = find
         self._upstream_url = upstream_url
         self._begin = begin
-        self._waiting: deque[Ended] = deque()
+        self._waiting: deque[Ended] = deque(maxlen=MOST)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
 
     def put(self, x: OpenExchange, exchange: Exchange) -> None:
         """Keep an exchange that has ended. Never waits."""
-        if len(self._waiting) >= MOST:
-            self._waiting.popleft()
+        if len(self._waiting) == self._waiting.maxlen:  # the oldest makes room
             self.dropped += 1
         fields = x.inbound.fields
         self._waiting.append(
@@ -92,11 +101,12 @@ class Traces:
     # The thread.
 
     def _run(self) -> None:
+        emit: Emit
         try:
             emit = self._begin()
         except ImportError:
             log.warning(ABSENT)
-            return
+            emit = _Nowhere()
         while not self._ending.wait(LOOK_EVERY_S):
             self._tell(emit)
         self._tell(emit)

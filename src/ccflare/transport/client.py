@@ -82,6 +82,10 @@ class Transport:
             for connection in self._pool.clear():  # what is idle may lead where nothing leads now
                 connection.abort()
 
+    def stay_away_from(self, own: frozenset[tuple[str, int]]) -> None:
+        """Connect none of the addresses and ports at which this server listens: a request would come back for ever."""
+        self._egress.own = own
+
     async def refusal(self, place: Place, reach: Reach) -> str | None:
         """Say why an address may not be connected, also by where its name leads now; None: it may, or nobody knows.
 

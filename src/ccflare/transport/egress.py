@@ -56,6 +56,8 @@ class Egress:
 
     def __init__(self, resolver: Resolver, tls: Callable[[], ssl.SSLContext], reach: Reach) -> None:
         self.reach: Reach = reach
+        self.own: frozenset[tuple[str, int]] = frozenset()
+        """Addresses and ports at which this very server listens."""
         self._resolver = resolver
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
@@ -94,10 +96,14 @@ class Egress:
         if checked:
             addresses = self._permitted(hop, addresses)
         try:
-            return await dial(addresses)
+            connected = await dial(addresses)
         except OSError:
             self._resolver.doubt(hop.host, hop.port)
             raise
+        if checked and self.own and _leads_back(connected, self.own):
+            connected.close()
+            raise _refused(hop, "it is this server itself, and a request would come back to it for ever")
+        return connected
 
     def _permitted(self, origin: Origin, addresses: Sequence[Address]) -> Sequence[Address]:
         """Return the addresses that may be connected. Raises TransportError when none may."""
@@ -142,6 +148,19 @@ class Egress:
             if self._tls is None:
                 self._tls = await asyncio.get_running_loop().run_in_executor(None, self._make_tls)
             return self._tls
+
+
+def _leads_back(connected: socket.socket, own: frozenset[tuple[str, int]]) -> bool:
+    """Say whether the other end is this server: at the address it listens at, or at any one of this machine."""
+    here = str(connected.getsockname()[0]).removeprefix("::ffff:")
+    try:
+        there, port = connected.getpeername()[:2]
+    except OSError:  # it has left again
+        return False
+    there = str(there).removeprefix("::ffff:")
+    if (there, port) in own:
+        return True
+    return (here == there or there.startswith("127.")) and not own.isdisjoint({("0.0.0.0", port), ("::", port)})
 
 
 async def _attach(protocol: asyncio.Protocol, connected: socket.socket) -> None:

@@ -76,6 +76,18 @@ async def test_a_name_that_is_rebound_is_not_followed() -> None:
             assert "private network" in await refusal(transport, origin)
 
 
+@pytest.mark.parametrize(("listens", "refused"), [("127.0.0.1", True), ("0.0.0.0", True), ("127.0.0.9", False)])
+async def test_no_connection_leads_back(listens: str, refused: bool) -> None:
+    """What this server listens at is nobody's upstream; another server on the same port of another address may be."""
+    async with peer(answering(HELLO)) as server, closing(Transport()) as transport:
+        transport.stay_away_from(frozenset({(listens, server.origin.port)}))
+        if refused:
+            assert "this server itself" in await refusal(transport, server.origin)
+        else:
+            assert await body_of(await ask(transport, server.origin)) == b"hello"
+        assert not refused or transport.connections_open == 0
+
+
 async def test_of_several_addresses_those_that_are_allowed_are_used() -> None:
     """One bad address among good ones is left out."""
     names = Names(["169.254.169.254", "127.0.0.1", "10.0.0.1"])
