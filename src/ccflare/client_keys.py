@@ -132,6 +132,11 @@ class ClientKeys:
             return None
         return self._in_force.get(session.key_id)
 
+    def ends_at_ms(self, digest: bytes) -> int | None:
+        """Return when a session ends; None when it is not known here."""
+        session = self._sessions.get(digest)
+        return None if session is None else session.expires_at_ms
+
     def note_session(self, digest: bytes, session: DashboardSession) -> None:
         """Take note of a session that has just begun, here or in another process."""
         self._sessions[digest] = session

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ccflare.api import PAGES, ROUTES
 from ccflare.api.route import Route
 from ccflare.api.table import PROXIED
 from ccflare.client_keys import digest_of
-from ccflare.records import Secret
+from ccflare.records import DashboardSession, Secret
 from ccflare.store import Batch, Store
 from flow.scripted import Client
 from key_kit import BOSS, GONE, KEYS, WORKER, WRONG
@@ -313,6 +314,19 @@ async def test_a_browser_signs_in_and_out(closed: Api) -> None:
         "error": "this session has ended; sign in again"
     }
     assert await closed.store(lambda store: store.client_keys.admission().sessions) == {}
+
+
+async def test_a_session_says_when_it_ends(closed: Api) -> None:
+    """That is a week after it began, not a week from now."""
+    answer = await sign_in(closed)
+    [(digest, session)] = (await closed.store(lambda store: store.client_keys.admission().sessions)).items()
+    assert datetime.fromisoformat(answer.json()["expires_at"]).timestamp() == pytest.approx(
+        session.expires_at_ms / 1000, abs=60
+    )
+    soon_ms = session.expires_at_ms - 6 * 86_400_000
+    closed.app.client_keys.note_session(digest, DashboardSession(session.key_id, soon_ms))
+    shown = (await closed.get("/api/session")).json()
+    assert datetime.fromisoformat(shown["expires_at"]).timestamp() == soon_ms / 1000
 
 
 async def test_only_an_admin_signs_in(closed: Api) -> None:

@@ -10,7 +10,7 @@ import secrets
 import msgspec
 
 from ccflare.api.door import NEEDS_ADMIN, Caller, Forbidden, Unauthenticated
-from ccflare.api.instants import Instant, iso
+from ccflare.api.instants import Instant, iso_or_none
 from ccflare.api.parts import Parts
 from ccflare.api.reading import Body, NoWords
 from ccflare.api.route import WithCookie
@@ -37,12 +37,13 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     signed_in: bool = False
     """It was a session's cookie, not a key."""
     expires_at: Instant | None = None
-    """When a session that begins now ends."""
+    """When the session ends."""
 
 
 async def show_session(parts: Parts, caller: Caller) -> SessionView:
     """Show whether a key is needed, and who asks."""
-    return _view(parts, caller.key, signed_in=caller.session is not None and caller.key is not None)
+    ends_at_ms = None if caller.session is None else parts.client_keys.ends_at_ms(caller.session)
+    return _view(parts, caller.key, None if caller.key is None else ends_at_ms)
 
 
 async def begin_session(parts: Parts, caller: Caller, body: SignInKey) -> WithCookie[SessionView]:
@@ -59,7 +60,8 @@ async def begin_session(parts: Parts, caller: Caller, body: SignInKey) -> WithCo
         raise Unauthenticated(keys.why_not({b"x-api-key": body.key.reveal().encode("ascii")}))
     if key.role != "admin":
         raise Forbidden(NEEDS_ADMIN)
-    return WithCookie(_view(parts, key, signed_in=True), await new_session(parts, caller, key))
+    cookie = await new_session(parts, caller, key)
+    return WithCookie(_view(parts, key, parts.now_ms() + LASTS_MS), cookie)
 
 
 async def end_session(parts: Parts, caller: Caller, body: NoWords) -> WithCookie[SessionView]:
@@ -82,11 +84,12 @@ async def new_session(parts: Parts, caller: Caller, key: ClientKey) -> str:
     return f"{caller.cookie}={cookie.reveal()}; Path=/; Max-Age={LASTS_MS // 1000}; HttpOnly; SameSite=Strict{secure}"
 
 
-def _view(parts: Parts, key: ClientKey | None, *, signed_in: bool = False) -> SessionView:
+def _view(parts: Parts, key: ClientKey | None, ends_at_ms: int | None = None) -> SessionView:
+    """Return who asks; `ends_at_ms` is that of their session, None when they are not signed in."""
     return SessionView(
         required=parts.client_keys.required,
         key=None if key is None else key.name,
         role=None if key is None else key.role,
-        signed_in=signed_in,
-        expires_at=iso(parts.now_ms() + LASTS_MS) if signed_in else None,
+        signed_in=ends_at_ms is not None,
+        expires_at=iso_or_none(ends_at_ms),
     )
