@@ -19,13 +19,13 @@ WITHIN = "(selector) => document.activeElement.closest(selector) !== null"
 async def test_g_and_a_letter_move_between_pages(tab: Watched) -> None:
     """Each page has its letter; the list of keys names them all."""
     await tab.go("/")
-    for letter, path in (("n", "/analytics"), ("r", "/requests"), ("a", "/accounts"), ("l", "/logs"),
+    for letter, path in (("n", "/analytics"), ("r", "/requests"), ("a", "/accounts"), ("k", "/keys"), ("l", "/logs"),
                          ("s", "/settings"), ("o", "/")):  # fmt: skip
         await asyncio.gather(tab.page.keyboard.press("g"), tab.page.keyboard.press(letter))
         await expect(tab.page).to_have_url(f"{tab.url}{path}")
     await tab.page.keyboard.press("?")
     dialog = tab.page.get_by_role("dialog", name="Keyboard")
-    for name in ("Overview", "Analytics", "Requests", "Accounts", "Logs", "Settings"):
+    for name in ("Overview", "Analytics", "Requests", "Accounts", "Keys", "Logs", "Settings"):
         await expect(dialog.get_by_text(name, exact=True)).to_be_visible()
     await tab.page.keyboard.press("Escape")
     await expect(dialog).to_have_count(0)

@@ -60,6 +60,8 @@ async def _look_at_keys(tab: Watched, server: Server, upstream: Upstream, laptop
         client.send(rawhttp.request_bytes("POST", "/v1/messages", brought(laptop), messages(stream=True)))
         running = tab.page.get_by_role("region", name="Running requests")
         await expect(running.get_by_role("listitem")).to_contain_text("laptop")
+        await tab.page.set_viewport_size({"width": WIDTHS["tablet"][0], "height": WIDTHS["tablet"][1]})
+        await expect(running.get_by_text(", for laptop")).to_be_visible()
         await running.get_by_role("link").click()
         await expect(tab.page.get_by_text("laptop, 127.0.0.1")).to_be_visible()
 

@@ -57,6 +57,7 @@ export function RequestList({ rows, memory, waiting, showNewest, onTop, more, is
     event.preventDefault();
     const wanted = Math.min(Math.max(index + step, 0), rows.length - 1);
     virtual.scrollToIndex(wanted);
+    scrolled(); // a busy browser tells of it after the next key, which may leave this page
     if (!focusRow(wanted)) requestAnimationFrame(() => focusRow(wanted));
   }
 

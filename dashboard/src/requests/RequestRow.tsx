@@ -5,6 +5,7 @@ import { brief, count, dollars, duration, UNKNOWN } from "../format/numbers";
 import { fullTime, timeOfDay } from "../format/time";
 import { OUTCOMES } from "./outcome";
 import styles from "./RequestList.module.css";
+import { Whose } from "./Whose";
 
 interface Props {
   request: Exchange;
@@ -29,10 +30,7 @@ function Row({ request, now }: Props) {
       <span className={`cut ${styles.model}`} title={request.model ?? request.path}>
         {isMessage ? (request.model ?? UNKNOWN) : <span className="quiet">{request.path}</span>}
       </span>
-      <span className={`cut ${styles.account}`}>{request.account ?? <span className="quiet">no account</span>}</span>
-      <span className={`cut ${styles.key}`} title={request.client_key ?? undefined}>
-        {request.client_key ?? ""}
-      </span>
+      <Whose request={request} />
       <span className={`number ${styles.in}`} title={tokens("Input", request.prompt_tokens)}>
         {brief(request.prompt_tokens)}
       </span>

@@ -8,6 +8,7 @@ import { LiveSign } from "./LiveSign";
 import list from "./RequestList.module.css";
 import styles from "./RunningRows.module.css";
 import { ageOf, doing, mayMatch, type Shown, useRunning } from "./running";
+import { Whose } from "./Whose";
 
 const SHOWN = 5;
 
@@ -57,10 +58,7 @@ function RunningRow({ shown }: { shown: Shown }) {
       <span className={`cut ${list.model}`} title={request.model ?? request.path}>
         {request.model ?? <span className="quiet">{request.path}</span>}
       </span>
-      <span className={`cut ${list.account}`}>{request.account ?? <span className="quiet">no account yet</span>}</span>
-      <span className={`cut ${list.key}`} title={request.client_key ?? undefined}>
-        {request.client_key ?? ""}
-      </span>
+      <Whose request={request} none="no account yet" />
       <span className={`cut ${styles.doing}`}>{doing(shown)}</span>
       <span className={`number ${list.total}`}>{span(ageOf(shown, now))}</span>
     </Link>
