@@ -216,7 +216,8 @@ def redacted(captured: Captured, decode: Decode) -> Payload:
     """Return what may be kept. Bodies stay byte for byte, except that credentials of this very exchange are masked, and
     whatever is a client key.
 
-    A coded body with one of them inside cannot be masked: nothing but its length is kept of it.
+    A coded body with one of them inside cannot be masked, and one whose coding is not known might have one: nothing
+    but its length is kept of it.
     """
     secrets = _Secrets(captured)
     request_head = _head(captured.request_headers, secrets)
@@ -333,7 +334,7 @@ def _masked_content(content: Content, head: bytes, secrets: _Secrets, decode: De
     coding = _coding(head) if data else None
     if coding is not None:
         plain = decode(coding, data)
-        if secrets.are_in(plain) or CLIENT_KEY.search(plain) is not None:
+        if not plain or secrets.are_in(plain) or CLIENT_KEY.search(plain) is not None:
             return Content(b"", content.length)
     if secrets.are_in(data):
         for secret in secrets.values:

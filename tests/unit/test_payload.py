@@ -235,6 +235,12 @@ def test_a_client_key_inside_a_coded_body(own: str) -> None:
     assert readable(made).request == Content(b"", len(coded))
 
 
+def test_a_body_in_a_coding_that_is_not_known() -> None:
+    """Nobody can say what is in it: nothing but its length is kept."""
+    made = captured(b"\x01\x02", headers=[(b"Content-Encoding", b"gzip, compress")])
+    assert redacted(made, lambda _coding, _data: b"").request == Content(b"", 2)
+
+
 def test_a_placeholder_is_no_secret() -> None:
     """A client's `dummy` key does not change the word in its texts."""
     made = readable(captured(b"dummy text", headers=[(b"x-api-key", b"dummy")]))
