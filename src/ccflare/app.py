@@ -86,6 +86,53 @@ class App:
     """To be started and closed, where there is one."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """What serves exchanges and keeps what becomes of them: the part of a server that people do not see."""
+
+    clock: Clock
+    started: float
+    """Monotonic seconds; with several workers the first one's."""
+    pool: Pool
+    proxy: Proxy
+    transport: Transport
+    journal: Journal
+    refresher: Refresher
+    endpoint: TokenEndpoint
+    desks: Desks
+    door: Door
+    colleagues: Colleagues
+    exchanges: Feed
+    tally: Tally
+    readiness: Readiness
+    traces: Traces | None
+    load: Callable[[Sequence[Account], Mapping[str, Credentials]], None]
+    take_over: Callable[[Sequence[Account], Mapping[str, Credentials]], None]
+    """Load the accounts that were changed here, and have the other workers look at the store."""
+
+    def apply(self, changed: Settings) -> None:
+        """Take over the settings that apply without a restart."""
+        self.proxy.settings = changed
+        self.journal.rules = Retention.of(changed)
+        self.pool.session_ms = changed.session_duration_ms
+        self.transport.deadlines = _deadlines(changed)
+        self.transport.reach = changed.private_upstreams
+
+    def health(self) -> Health:
+        """Say how the server is doing."""
+        return Health(
+            states=_states(self.pool, int(self.clock.now() * 1000)),
+            uptime_ms=round((self.clock.monotonic() - self.started) * 1000),
+            strategy=self.proxy.settings.lb_strategy,
+            in_flight=self.proxy.in_flight,
+            writer=self.journal.state(),
+        )
+
+    def oauth_settings(self) -> OAuthSettings:
+        """Return where to sign in, by the settings of now."""
+        return OAuthSettings.of(self.proxy.settings)
+
+
 def build(
     settings: Settings,
     clock: Clock,
@@ -94,13 +141,35 @@ def build(
     colleagues: Colleagues | None = None,
 ) -> App:
     """Connect the parts of one server, or of one of its workers. Nothing runs yet."""
-    colleagues = colleagues or Alone()
-    pool = Pool(session_ms=settings.session_duration_ms)
-    keyring = Keyring()
-    door = _door(settings, clock)
-    exchanges, log_lines = (Feed(first_id=int(clock.now() * 1_000_000)) for _ in range(2))
+    core = _core(settings, clock, open_store, colleagues or Alone())
+    people = _people(core, settings, flags or {})
+    return App(
+        proxy=core.proxy,
+        pool=core.pool,
+        transport=core.transport,
+        journal=core.journal,
+        gate=Gate((settings.host, *settings.allowed_hosts) if settings.host else settings.allowed_hosts),
+        asgi=api.asgi(people.parts),
+        load=core.load,
+        apply=core.apply,
+        refresher=core.refresher,
+        sign_in=people.sign_in,
+        client_keys=core.door.keys,
+        desks=core.desks,
+        configuration=people.parts.configuration,
+        exchanges=core.exchanges,
+        log_lines=people.parts.log_lines,
+        running=people.parts.running,
+        readiness=core.readiness,
+        vitals=people.vitals,
+        traces=core.traces,
+    )
+
+
+def _core(settings: Settings, clock: Clock, open_store: Callable[[], Store], colleagues: Colleagues) -> _Core:
+    pool, keyring = Pool(session_ms=settings.session_duration_ms), Keyring()
+    door, readiness, exchanges = _door(settings, clock), Readiness(), _feed(clock)
     tally = Tally(lambda model: proxy.prices.price(model) is not None)
-    readiness, streams = Readiness(), Streams()
 
     def take_over(accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
         load(accounts, credentials)
@@ -115,13 +184,9 @@ def build(
     )
     journal.rules = Retention.of(settings)
     _share(journal, colleagues, pool, clock)
-
-    def oauth_settings() -> OAuthSettings:
-        return OAuthSettings.of(proxy.settings)
-
     transport = Transport(deadlines=_deadlines(settings), proxies=_proxies(settings), reach=settings.private_upstreams)
     desks = Desks(*(Desk(open_store, name) for name in ("desk", "analytics", "changes", "tokens")))
-    endpoint = TokenEndpoint(transport, oauth_settings, clock)
+    endpoint = TokenEndpoint(transport, lambda: OAuthSettings.of(proxy.settings), clock)
     refresher = Refresher(Ground(endpoint, desks.tokens, clock, secrets.token_hex(8)), keyring, random.Random())  # noqa: S311  # spreads load
     load = _Intake(pool, keyring, refresher, clock, readiness).load
     parts = Parts(
@@ -139,71 +204,54 @@ def build(
     )
     proxy = Proxy(parts, settings)
     started = clock.monotonic() if colleagues.started_at is None else colleagues.started_at
+    return _Core(
+        clock, started, pool, proxy, transport, journal, refresher, endpoint, desks, door,
+        colleagues, exchanges, tally, readiness, parts.traces, load, take_over,
+    )  # fmt: skip
 
-    def read_health() -> Health:
-        return Health(
-            states=_states(pool, int(clock.now() * 1000)),
-            uptime_ms=round((clock.monotonic() - started) * 1000),
-            strategy=proxy.settings.lb_strategy,
-            in_flight=proxy.in_flight,
-            writer=journal.state(),
-        )
 
-    def apply(changed: Settings) -> None:
-        proxy.settings = changed
-        journal.rules = Retention.of(changed)
-        pool.session_ms = changed.session_duration_ms
-        transport.deadlines = _deadlines(changed)
-        transport.reach = changed.private_upstreams
+class _People(NamedTuple):
+    """What people see and change, and the parts of it that a server's life needs."""
 
-    vitals = Vitals(clock, pool, proxy, transport, refresher, journal, tally, lambda: streams.open)
-    configuration = Configuration(settings, flags or {}, os.environ, lambda loaded: apply(loaded.settings))
-    sign_in = SignIn(desks.changes.ask, endpoint, oauth_settings, clock)
-    running = api.RunningNow(proxy.open, clock, pool)
-    people = api.Parts(
-        clock=clock,
-        pool=pool,
-        desk=desks.quick,
-        slow_desk=desks.slow,
-        changes=desks.changes,
-        load=take_over,
-        read_health=read_health,
-        readiness=readiness,
+    parts: api.Parts
+    sign_in: SignIn
+    vitals: Vitals
+
+
+def _people(core: _Core, settings: Settings, flags: Mapping[str, object]) -> _People:
+    streams, transport = Streams(), core.transport
+    sign_in = SignIn(core.desks.changes.ask, core.endpoint, core.oauth_settings, core.clock)
+    vitals = Vitals(
+        core.clock, core.pool, core.proxy, transport, core.refresher, core.journal, core.tally, lambda: streams.open
+    )
+    parts = api.Parts(
+        clock=core.clock,
+        pool=core.pool,
+        desk=core.desks.quick,
+        slow_desk=core.desks.slow,
+        changes=core.desks.changes,
+        load=core.take_over,
+        read_health=core.health,
+        readiness=core.readiness,
         look_at_metrics=vitals.look,
-        configuration=configuration,
+        configuration=Configuration(settings, flags, os.environ, lambda loaded: core.apply(loaded.settings)),
         judge_address=lambda place: transport.refusal(place, foreign_reach(transport.reach)),
         log_dir=settings.log_dir,
-        exchanges=exchanges,
-        running=running,
-        log_lines=log_lines,
-        clean_up=journal.clean_up,
+        exchanges=core.exchanges,
+        running=api.RunningNow(core.proxy.open, core.clock, core.pool),
+        log_lines=_feed(core.clock),
+        clean_up=core.journal.clean_up,
         sign_in=sign_in,
-        client_keys=door.keys,
-        slowdown=door.slowdown,
-        colleagues=colleagues,
+        client_keys=core.door.keys,
+        slowdown=core.door.slowdown,
+        colleagues=core.colleagues,
         streams=streams,
     )
-    return App(
-        proxy=proxy,
-        pool=pool,
-        transport=transport,
-        journal=journal,
-        gate=Gate((settings.host, *settings.allowed_hosts) if settings.host else settings.allowed_hosts),
-        asgi=api.asgi(people),
-        load=load,
-        apply=apply,
-        refresher=refresher,
-        sign_in=sign_in,
-        client_keys=door.keys,
-        desks=desks,
-        configuration=configuration,
-        exchanges=exchanges,
-        log_lines=log_lines,
-        running=running,
-        readiness=readiness,
-        vitals=vitals,
-        traces=parts.traces,
-    )
+    return _People(parts, sign_in, vitals)
+
+
+def _feed(clock: Clock) -> Feed:
+    return Feed(first_id=int(clock.now() * 1_000_000))
 
 
 def _door(settings: Settings, clock: Clock) -> Door:
