@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Iterable
+from itertools import compress
+from operator import itemgetter
 
 from ccflare.coding import decoder
 from ccflare.errors import TransportError
@@ -23,53 +25,62 @@ FIRST_EVENT_BYTES = 128 * 1024
 
 
 _DROPPED = HOP_BY_HOP | {b"content-length"}
-_MEANT = _DROPPED | {b"content-type", b"content-encoding", STATUS_FIELD}
-_others: set[bytes] = set()
-"""Names, by their spelling, that mean nothing here: an upstream has the same few in every answer."""
-_MOST_OTHERS = 1000
-_LONGEST_OTHER = 64
+_name = itemgetter(0)
+_known: dict[tuple[bytes, ...], "_Places"] = {}
+"""By the names of a head in their order: an upstream has the same few orders in all of its answers."""
+_MOST_KNOWN = 256
+_LONGEST_KNOWN_BYTES = 4096
 
 
-def _note_others(names: Iterable[bytes]) -> None:
-    for name in names:
-        if name.lower() not in _MEANT and len(name) <= _LONGEST_OTHER and len(_others) < _MOST_OTHERS:
-            _others.add(name)
+class _Places:
+    """Where the fields of a head stand that mean something here: it depends on the names alone.
+
+    Of a repeated field the last one counts. None: there is no such field.
+    """
+
+    __slots__ = ("coding", "connection", "content_type", "kept", "limits")
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        lower = [name.lower() for name in names]
+        last = {name: at for at, name in enumerate(lower)}
+        self.content_type = last.get(b"content-type")
+        self.coding = last.get(b"content-encoding")
+        self.limits = last.get(STATUS_FIELD)
+        self.connection = [at for at, name in enumerate(lower) if name == b"connection"]
+        self.kept = [name not in _DROPPED for name in lower]
+
+
+def _places(names: tuple[bytes, ...]) -> _Places:
+    places = _known.get(names)
+    if places is None:
+        places = _Places(names)
+        if sum(map(len, names)) <= _LONGEST_KNOWN_BYTES:
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[names] = places
+    return places
 
 
 class Head:
-    """What matters of an answer's head, found in one pass over it."""
+    """What matters of an answer's head."""
 
     __slots__ = ("coding", "end_to_end", "routine", "streamed")
 
     def __init__(self, headers: Headers) -> None:
-        self.streamed = False
+        places = _places(tuple(map(_name, headers)))
+        content_type, coding, limits = places.content_type, places.coding, places.limits
+        self.streamed = content_type is not None and headers[content_type][1][:17].lower() == b"text/event-stream"
         """The body is a stream of server-sent events."""
-        self.coding: bytes | None = None
+        self.coding = None if coding is None else headers[coding][1]
         """`Content-Encoding`."""
-        self.routine = True
+        self.routine = limits is None or headers[limits][1].strip().lower() == b"allowed"
         """Its limit headers can wait to be read: they do not say that there is no more."""
-        # One look into a set for each field; of some thirty, three or four mean something.
-        told = [pair for pair in headers if pair[0] not in _others]
-        dropped: set[bytes] = set()
-        named = False
-        for name, value in told:
-            lower = name.lower()
-            if lower in _DROPPED:
-                dropped.add(name)
-                named |= lower == b"connection"
-            elif lower == b"content-type":
-                self.streamed = value[:17].lower() == b"text/event-stream"
-            elif lower == b"content-encoding":
-                self.coding = value
-            elif lower == STATUS_FIELD:
-                self.routine = value.strip().lower() == b"allowed"
-            else:
-                _note_others((name,))
-        self.end_to_end = [pair for pair in headers if pair[0] not in dropped]
+        self.end_to_end = list(compress(headers, places.kept))
         """What is meant for the client; the framing is written anew."""
-        if named:
-            tokens = connection_tokens(told) - {b"close", b"keep-alive"}
-            self.end_to_end = [pair for pair in self.end_to_end if pair[0].lower() not in tokens]
+        if places.connection:
+            tokens = connection_tokens([headers[at] for at in places.connection]) - {b"close", b"keep-alive"}
+            if tokens:
+                self.end_to_end = [pair for pair in self.end_to_end if pair[0].lower() not in tokens]
 
 
 async def read_error_body(response: Response, coding: bytes | None) -> tuple[bytes, FirstEvent]:
