@@ -107,3 +107,23 @@ def mangled_requests(draw: st.DrawFn) -> bytes:
             st.sampled_from([b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"0", b"GET / HTTP/1.1\r\n", b"\xff", b""])
         )
     return bytes(data)
+
+
+@st.composite
+def repeated_heads(draw: st.DrawFn) -> tuple[bytes, list[int]]:
+    """Requests whose heads are mostly the same but for the length, perhaps damaged, and where each one ends."""
+    more = draw(st.lists(fields, max_size=1))
+    name = draw(st.sampled_from([b"Content-Length: ", b"content-length:", b"CONTENT-LENGTH:\t "]))
+    behind = draw(st.sampled_from([b"", b"\r\nX-C: d", b" ", b"\r\nContent-Length: 1"]))
+    odd = st.sampled_from([b"+%d", b"%dx", b"-%d", b"%04d", b"%012d", b"%%%d", b" %d", b"%d\r\nX-D: e"])
+    data, ends = bytearray(), []
+    for body in draw(st.lists(bodies, min_size=1, max_size=5)):
+        others = more if draw(st.integers(0, 3)) else [draw(fields)]
+        digits = (b"%d" if draw(st.integers(0, 3)) else draw(odd)) % len(body)
+        lines = b"\r\n".join([b"POST /v1/m HTTP/1.1", b"Host: localhost", *others])
+        data += b"%b\r\n%b%b%b\r\n\r\n%b" % (lines, name, digits, behind, body)
+        if draw(st.integers(0, 5)) == 0:
+            at = draw(st.integers(0, len(data)))
+            data[at : at + draw(st.integers(0, 2))] = draw(st.sampled_from([b"\r\n", b"\0", b" ", b"9", b"-1", b""]))
+        ends.append(len(data))
+    return bytes(data), ends

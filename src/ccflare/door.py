@@ -11,7 +11,7 @@ from ccflare import answers
 from ccflare.client_keys import ClientKeys
 from ccflare.records import CLIENT_KEY, CLIENT_KEY_PREFIX, ClientKey
 from ccflare.slowdown import Slowdown
-from ccflare.wire import Headers, Inbound
+from ccflare.wire import Headers, HeadMemory, Inbound
 
 CHALLENGE: Headers = [(b"www-authenticate", b'Bearer realm="ccflare"')]
 _HOW = (
@@ -55,3 +55,4 @@ class Door:
             for pair in headers
             if pair[0].lower() in _MEANT or not any(map(self.keys.known, CLIENT_KEY.findall(pair[1])))
         ]
+        inbound.memory = HeadMemory()  # what is known of the head is of the one that came

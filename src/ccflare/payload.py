@@ -8,7 +8,7 @@ import contextlib
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -165,15 +165,19 @@ class Captured:
     """What is captured of one exchange, credentials included; while it runs, and until it has been redacted."""
 
     __slots__ = (
-        "id", "request", "request_headers", "response", "response_headers", "secrets", "session", "status", "target",
-        "timestamp_ms",
+        "id", "known", "request", "request_headers", "response", "response_headers", "secrets", "session", "status",
+        "target", "timestamp_ms",
     )  # fmt: skip
 
-    def __init__(self, target: bytes, headers: Headers, budget: ByteBudget) -> None:
+    def __init__(
+        self, target: bytes, headers: Headers, budget: ByteBudget, known: dict[object, Any] | None = None
+    ) -> None:
         self.id, self.timestamp_ms = "", 0
         self.session: str | None = None
         self.target = target
         self.request_headers = headers
+        self.known = {} if known is None else known
+        """What was found out about requests with this target and these headers: see `_RequestHead`."""
         self.request = Tape(budget)
         self.status: int | None = None
         self.response_headers: Headers = []
@@ -208,6 +212,8 @@ class Captured:
 
 _harmless: dict[bytes, bool] = {}
 """Whether a header of this name is no credential: the same few dozen names come again and again."""
+_KNOWN_HEADS = 8
+"""With so many different credentials one head is remembered."""
 _MOST_NAMES = 1000
 _LONGEST_NAME = 64
 
@@ -219,14 +225,14 @@ def redacted(captured: Captured, decode: Decode) -> Payload:
     A coded body with one of them inside cannot be masked, and one whose coding is not known might have one: nothing
     but its length is kept of it.
     """
-    secrets = _Secrets(captured)
-    request_head = _head(captured.request_headers, secrets)
+    found = _request_head(captured)
+    secrets, request_head = found.secrets, found.with_length(captured.request_headers)
     response_head = _head(captured.response_headers, secrets)
     return Payload(
         id=captured.id,
         timestamp_ms=captured.timestamp_ms,
         session=captured.session,
-        target=redacted_target(captured.target.decode("latin-1")),
+        target=found.target,
         request_head=request_head,
         request=_masked_content(captured.request.content(), request_head, secrets, decode),
         status=captured.status,
@@ -271,6 +277,40 @@ def _parameter(text: str) -> str:
     if value and (is_credential(plain_name) or plain_name.lower() in {"key", "code"} or masked(plain) != plain):
         return name + equals + MASK
     return masked(text)
+
+
+class _RequestHead:
+    """A request's target and head without credentials, and the credentials of an exchange with it.
+
+    Clients send the same head again and again, but for the length of the body; so it is redacted once.
+    """
+
+    __slots__ = ("_before", "_behind", "_length_at", "secrets", "target")
+
+    def __init__(self, captured: Captured) -> None:
+        headers = captured.request_headers
+        self.target = redacted_target(captured.target.decode("latin-1"))
+        self.secrets = secrets = _Secrets(captured)
+        at = [number for number, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
+        self._length_at = at[0] if len(at) == 1 else len(headers)
+        self._before = _head(headers[: self._length_at], secrets)
+        self._behind = _head(headers[self._length_at + 1 :], secrets)
+
+    def with_length(self, headers: Headers) -> bytes:
+        """Return the head of headers that are the same but for the length."""
+        if self._length_at == len(headers):
+            return self._before
+        return b"%b%b: %b\n%b" % (self._before, *headers[self._length_at], self._behind)
+
+
+def _request_head(captured: Captured) -> _RequestHead:
+    known, credentials = captured.known, tuple(captured.secrets)
+    found: _RequestHead | None = known.get(credentials)
+    if found is None:
+        if len(known) >= _KNOWN_HEADS:
+            known.clear()
+        found = known[credentials] = _RequestHead(captured)
+    return found
 
 
 def _head(headers: Headers, secrets: "_Secrets") -> bytes:

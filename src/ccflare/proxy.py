@@ -36,14 +36,14 @@ from ccflare.limits import (
 from ccflare.payload import Captured
 from ccflare.pool import Ask, Pool
 from ccflare.pricing import BUNDLED
-from ccflare.providers import Provider
+from ccflare.providers import Provider, outgoing_of
 from ccflare.records import Account, Secret, new_id, state_of
 from ccflare.refresh import Refresher
 from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.traces import Traces
 from ccflare.transport import Response, Transport, address_of
-from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest
+from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest, Serialized
 
 log = logging.getLogger("ccflare.Proxy")
 strategy_log = logging.getLogger("ccflare.SessionStrategy")
@@ -107,7 +107,7 @@ class Proxy:
         now_ms = self._now_ms()
         x = OpenExchange(inbound, new_id(now_ms, self._parts.rng), now_ms, self._monotonic(), key)
         if self.settings.store_payloads and (key is None or key.store_payloads):
-            x.captured = Captured(inbound.target, inbound.headers, self._captures)
+            x.captured = Captured(inbound.target, inbound.headers, self._captures, inbound.memory.redacted)
         self.open[x.id] = x
         try:
             if len(self.open) + self._pool.others.in_flight <= self.settings.max_exchanges:
@@ -275,15 +275,15 @@ class Proxy:
         x.credential = secret
         if x.captured is not None:
             x.captured.secrets.append(secret)
-        headers, changed = self._provider.outgoing_headers(x.inbound.headers, account.kind, secret)
-        if changed:
+        outgoing = outgoing_of(x.inbound, self._provider, account, secret)
+        if outgoing.changed:
             attempt.added.append((b"x-ccflare-changed", b"anthropic-beta"))
         if x.tried:
             attempt.added.append((b"x-ccflare-attempts", b"%d" % (len(x.attempts) + 1)))
         if x.choice.instead_of is not None:
             attempt.added.append((b"x-ccflare-session", b"stand-in"))
         try:
-            response = await self._open(x, attempt, headers)
+            response = await self._open(x, attempt, outgoing.headers, outgoing.serialized)
         except TransportError as error:
             if error.kind == "exchange_timeout":
                 x.first_byte_by = attempt.started  # nothing further is tried
@@ -293,7 +293,9 @@ class Proxy:
         finally:
             response.discard()
 
-    async def _open(self, x: OpenExchange, attempt: OpenAttempt, headers: Headers) -> Response:
+    async def _open(
+        self, x: OpenExchange, attempt: OpenAttempt, headers: Headers, serialized: Serialized | None = None
+    ) -> Response:
         """Send the request and wait for the head of the answer."""
         url = attempt.account.base_url or self.settings.upstream_url
         base = self._base_urls.get(url)
@@ -306,7 +308,7 @@ class Proxy:
         try:
             return await self._parts.transport.open(
                 base.origin,
-                OutgoingRequest(inbound.method, target, headers, x.body, x.body_length),
+                OutgoingRequest(inbound.method, target, headers, x.body, x.body_length, serialized),
                 first_byte_s=x.first_byte_by - started,
                 exchange_s=x.arrived_at + self.settings.exchange_timeout_ms / 1000 - started,
             )

@@ -5,7 +5,7 @@ Header names keep the spelling they arrived with; comparisons are made in lower 
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ccflare.addresses import read_url
 
@@ -75,6 +75,46 @@ class BaseUrl:
         return cls(Origin(place.scheme, place.host, place.port), place.path.rstrip("/").encode("ascii"))
 
 
+class Serialized:
+    """What the transport has made of a request's head, for the next request with the same method and headers."""
+
+    __slots__ = ("length_given", "lines", "origin", "target")
+
+    def __init__(self) -> None:
+        self.origin: Origin | None = None
+        """Where it goes; None: nothing was made yet."""
+        self.target = self.lines = b""
+        """The request line's target, and everything in front of the framing."""
+        self.length_given = False
+        """The caller's fields have a `Content-Length`."""
+
+
+class HeadMemory:
+    """What was worked out from the head of a client's request alone, for the next ones with the same head.
+
+    It goes with the client's connection. Who keeps something in it bounds it.
+    """
+
+    __slots__ = ("outgoing", "redacted")
+
+    def __init__(self) -> None:
+        self.outgoing: dict[str, Outgoing] = {}
+        """Fields to send, by the account's id; belongs to the event loop."""
+        self.redacted: dict[object, Any] = {}
+        """What may be kept of it; belongs to whoever redacts, in a thread of its own."""
+
+
+class Outgoing(NamedTuple):
+    """The fields that go upstream for an account."""
+
+    credential: object
+    """What it was made with: another one needs other fields."""
+    headers: Headers
+    changed: bool
+    """Something else than credentials is not as the client sent it."""
+    serialized: Serialized
+
+
 @dataclass(slots=True)
 class OutgoingRequest:
     """What goes upstream. The transport adds `Host` and the framing; everything else is here."""
@@ -86,6 +126,8 @@ class OutgoingRequest:
     body: Body
     body_length: int | None
     """Length in bytes; None when the body comes in pieces of unknown total length (sent chunked)."""
+    serialized: Serialized | None = None
+    """Where the transport may find, and keep, the head of the same method and headers."""
 
 
 class Sink(Protocol):
@@ -130,6 +172,8 @@ class Inbound(Protocol):
     headers: Headers
     fields: dict[bytes, bytes]
     """The same headers by lower-case name; of a repeated one the last value."""
+    memory: HeadMemory
+    """Shared by requests whose heads are the same but for the body's length."""
     client: str
     """The peer's address without the port."""
     http_version: str

@@ -21,7 +21,7 @@ from ccflare.records import Account, Credentials, Exchange, Secret
 from ccflare.settings import Settings
 from ccflare.slowdown import Slowdown
 from ccflare.transport import Response, Transport
-from ccflare.wire import ByteBudget, Headers, Origin, OutgoingRequest, Sink
+from ccflare.wire import ByteBudget, Headers, HeadMemory, Origin, OutgoingRequest, Sink
 
 NOW = 1_700_000_000.0
 MESSAGE = b'{"id":"msg_1","type":"message","usage":{"input_tokens":1,"output_tokens":1}}'
@@ -198,6 +198,7 @@ class Client:
     ) -> None:
         self.method, self.target, self.headers = method, target, headers or [(b"x-api-key", b"dummy")]
         self.fields = {name.lower(): value for name, value in self.headers}
+        self.memory = HeadMemory()
         self.client, self.http_version, self.gone = "127.0.0.1", "1.1", False
         self.length: int | None = len(body)
         self.status: int | None = None

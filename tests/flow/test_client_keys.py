@@ -78,6 +78,19 @@ async def test_a_key_in_other_fields_stays_here_too() -> None:
     assert not any(b"ccf_" in value for _, value in made.transport.sent[1].headers)
 
 
+async def test_what_was_sent_with_a_head_before_keys_were_needed_is_not_sent_again() -> None:
+    """A head that came with a client key in a field of its own is remembered; later the field is taken off."""
+    made, stray = World("a"), (b"x-litellm-api-key", WORKER.reveal().encode())
+    first = await made.ask(brought(WORKER, stray))
+    made.door.keys.load(admission())
+    again = brought(WORKER, stray)
+    again.memory = first.memory
+    await made.ask(again)
+    before, after = made.transport.sent
+    assert stray in before.headers
+    assert stray not in after.headers
+
+
 async def test_an_address_with_the_key_in_it_is_refused() -> None:
     """It would have to be rewritten; the answer says how a key is sent, and does not repeat it."""
     target = b"/v1/messages?beta=true&api_key=" + WORKER.reveal().encode()

@@ -1,9 +1,11 @@
 """Requests out of bytes: any split gives the same requests, and no bytes raise."""
 
+from unittest.mock import patch
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reading_kit import good_requests, mangled_requests, read
+from reading_kit import Peer, good_requests, mangled_requests, read, repeated_heads
 
 
 @given(st.lists(good_requests(), min_size=1, max_size=4), st.lists(st.integers(0, 2000), max_size=12))
@@ -37,3 +39,37 @@ def test_any_bytes_never_raise(data: bytes, cuts: list[int]) -> None:
     """Arbitrary bytes are refused, or wait for more."""
     peer = read(data, cuts)
     assert peer.requests == []
+
+
+@given(repeated_heads(), st.lists(st.integers(0, 2000), max_size=6))
+def test_a_head_that_comes_again_is_read_the_same(requests: tuple[bytes, list[int]], cuts: list[int]) -> None:
+    """A head that is recognised gives what parsing gives: the same requests, the same refusals."""
+    data, ends = requests
+    recognised = read(data, [*ends, *cuts])
+    with patch("ccflare.ingress.reader.known_head", return_value=None):
+        parsed = read(data, [*ends, *cuts])
+    assert recognised.told() == parsed.told()
+    assert recognised.refusals == parsed.refusals
+    assert recognised.reader.in_head == parsed.reader.in_head
+    assert recognised.deadline is None or parsed.deadline is not None
+
+
+def _post(body: bytes, *more: bytes) -> bytes:
+    lines = (b"POST /v1/m HTTP/1.1", b"Host: localhost", b"Content-Length: %d" % len(body), *more, b"", b"")
+    return b"\r\n".join(lines) + body
+
+
+def test_a_known_head_is_not_parsed() -> None:
+    """A second request with the same head never comes to the parser, in whatever pieces its body is."""
+    peer = Peer()
+    peer.feed(_post(b"one"))
+    with patch.object(peer.reader, "_parser", None):
+        for data in (_post(b"second")[:-4], b"co", b"nd" + _post(b"3") + _post(b"")):
+            peer.feed(data)
+    said = [(dict(request.headers)[b"Content-Length"], b"".join(request._parts)) for request in peer.requests]
+    assert said == [(b"3", b"one"), (b"6", b"second"), (b"1", b"3"), (b"0", b"")]
+    assert len({id(request.memory) for request in peer.requests}) == 1
+    assert [request.fields[b"content-length"] for request in peer.requests] == [b"3", b"6", b"1", b"0"]
+    peer.feed(_post(b"x", b"X-A: b"))
+    assert peer.requests[-1].memory is not peer.requests[0].memory
+    assert (b"X-A", b"b") in peer.requests[-1].headers

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from ccflare.limits import CoolAccount, LimitAccount, Outcome, RefuseCredential, SetAside, read_limits
-from ccflare.providers import PROVIDERS
-from ccflare.records import Secret
+from ccflare.providers import PROVIDERS, outgoing_of
+from ccflare.records import Account, Kind, Secret
 from ccflare.wire import Headers, header
+from flow.scripted import Client
 
 NOW = 1_800_000_000_000
 CLAUDE = PROVIDERS["anthropic"]
@@ -295,3 +296,21 @@ def test_a_refused_permission_is_another_accounts_chance(message: str) -> None:
     """A 403 of which nothing says that it is for ever goes to the next account and benches none."""
     verdict = CLAUDE.verdict(outcome(403, message, error_type="permission_error"))
     assert (verdict.action, verdict.effect) == ("next", None)
+
+
+def test_what_is_sent_with_a_head_is_remembered_until_the_credential_is_another() -> None:
+    """Requests that share a head share the fields for an account; a new key has fields of its own."""
+
+    def fields(account_id: str, kind: Kind, credential: Secret) -> Headers:
+        account = Account(id=account_id, name=account_id, provider="anthropic", kind=kind, created_at_ms=0)
+        return outgoing_of(client, CLAUDE, account, credential).headers
+
+    client = Client(headers=CLIENT)
+    first = fields("a", "api_key", KEY)
+    assert fields("a", "api_key", KEY) is first
+    assert fields("b", "oauth", TOKEN) == CLAUDE.outgoing_headers(CLIENT, "oauth", TOKEN)[0]
+    assert fields("a", "api_key", KEY) is first
+    assert header(fields("a", "api_key", Secret("sk-ant-api03-new")), b"x-api-key") == b"sk-ant-api03-new"
+    for number in range(100):
+        fields(f"more-{number}", "api_key", KEY)
+    assert len(client.memory.outgoing) <= 8

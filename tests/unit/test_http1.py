@@ -8,7 +8,7 @@ import pytest
 from ccflare.errors import TransportError
 from ccflare.transport import http1
 from ccflare.transport.http1 import ResponseHead, ResponseParser, serialize_head
-from ccflare.wire import Body, Headers, Origin, OutgoingRequest
+from ccflare.wire import Body, Headers, Origin, OutgoingRequest, Serialized
 
 ORIGIN = Origin("https", "api.example", 443)
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -205,6 +205,23 @@ def test_a_missing_byte_is_a_cut() -> None:
     """A body that ends before its length or its last chunk is not complete at the end of the connection."""
     for cut in (OK + b"Content-Length: 5\r\n\r\nhell", CHUNKED + b"5\r\nhello\r\n0\r\n", CHUNKED, OK, b""):
         assert not answer(cut, eof=True).complete
+
+
+def test_a_serialized_head_is_used_again_for_the_same_target_and_origin() -> None:
+    """Only the framing is written anew; another target or origin has lines of its own."""
+    kept, elsewhere = Serialized(), Origin("http", "b.example", 80)
+    fields = [(b"x-a", b"1"), (b"content-length", b"5")]
+
+    def made(target: bytes, origin: Origin, body: bytes, headers: Headers) -> bytes:
+        return serialize_head(OutgoingRequest(b"POST", target, headers, body, len(body), kept), origin)
+
+    first = made(b"/a", ORIGIN, b"hello", fields)
+    lines, expected = kept.lines, first.replace(b"Content-Length: 5", b"Content-Length: 2")
+    assert made(b"/a", ORIGIN, b"hi", []) == expected
+    assert kept.lines is lines
+    for target, origin in ((b"/b", ORIGIN), (b"/b", elsewhere), (b"/a", ORIGIN)):
+        request = OutgoingRequest(b"POST", target, fields, b"hi", 2)
+        assert made(target, origin, b"hi", fields) == serialize_head(request, origin)
 
 
 def test_chunks_are_joined_and_trailers_kept_out_of_the_head() -> None:

@@ -161,6 +161,26 @@ def test_fields_are_read_as_they_were_written() -> None:
     assert (made.request_headers, made.response_headers) == (fields, ())
 
 
+def test_a_head_that_comes_again_is_redacted_once() -> None:
+    """Its own length is written into it; with other credentials it is looked at anew, and only a few are remembered."""
+    known: dict[object, Any] = {}
+
+    def head(length: bytes, *secrets: str, extra: bytes = b"z") -> tuple[tuple[str, str], ...]:
+        headers = [(b"x-api-key", b"k"), (b"Content-Length", length), (b"x-more", extra)]
+        made = Captured(b"/v1/messages", headers, ByteBudget(1 << 30), known)
+        made.secrets += map(Secret, secrets)
+        made.close(exchange())
+        return readable(made).request_headers
+
+    assert head(b"5") == (("x-api-key", "***"), ("Content-Length", "5"), ("x-more", "z"))
+    assert head(b"1234", extra=b"not looked at") == (("x-api-key", "***"), ("Content-Length", "1234"), ("x-more", "z"))
+    long = "another-account-0123456789"
+    assert head(b"5", long, extra=long.encode()) == (("x-api-key", "***"), ("Content-Length", "5"), ("x-more", "***"))
+    for number in range(100):
+        head(b"5", f"secret-{number}-0123456789")
+    assert len(known) <= 8
+
+
 @pytest.mark.parametrize(
     "name",
     ["Authorization", "X-Api-Key", "cookie", "proxy-authorization", "x-auth-key", "x-authtoken", "my-secret", "passwd"],

@@ -15,6 +15,7 @@ import httptools
 from ccflare.gate import Gate, Refusal
 from ccflare.ingress import request
 from ccflare.ingress.bounds import Bounds
+from ccflare.ingress.head import KnownHead, RequestHead, known_head, new_head
 from ccflare.ingress.request import ClientRequest
 from ccflare.wire import Headers
 
@@ -40,6 +41,8 @@ class Connection(request.Connection, Protocol):
 
 _ABSOLUTE = re.compile(rb"http://([^/?#@]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
 _TOO_LARGE = "The request head is too large"
+_TOO_LONG = 413, "The request body is too large"
+_TOO_MANY = "Too many pipelined requests"
 
 
 class _Stop(Exception):  # not an error: it makes llhttp stop at a request that is refused
@@ -64,6 +67,12 @@ class Reader:
         self._body_by = 0.0
         """When the body that arrives now must have arrived."""
         self._upgrade = False
+        self._chunk = b""
+        """What is parsed now, as long as it may begin with a whole head."""
+        self._known: KnownHead | None = None
+        """The last head that may come again."""
+        self._missing_bytes = 0
+        """Of a body that follows a head which was recognised, and which llhttp does not hear of."""
         self.target = b""
         """Of the request that is read now, or was read last."""
         self.in_head = False
@@ -72,8 +81,52 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Parse, and refuse what cannot be parsed."""
+        if self._missing_bytes:
+            data = self._take_missing(data)
+        # Between two requests: llhttp does not know that there was one between.
+        while data and self._known is not None and self.arriving is None and not self.in_head:
+            found = self._known.again(data)
+            if found is None:
+                break
+            data = self._take_known(*found, data)
+        if data:
+            self._parse(data)
+
+    def _take_known(self, head: RequestHead, at: int, data: bytes) -> bytes:
+        """Pass on a request whose head was recognised, and what is there of its body; return what is behind it."""
+        connection, now = self._connection, self._loop.time()
+        request = ClientRequest(connection, head)
+        request.keep_alive = True
+        self.target = request.target
+        self._unheard_bytes = 0
+        if request.length is None or request.length > self._bounds.length:
+            connection.refuse(*_TOO_LONG)
+            return b""
+        if not connection.arrived(request):
+            connection.refuse(400, _TOO_MANY)
+            return b""
+        self.arriving = request
+        self._missing_bytes = request.length
+        self._body_by = now + self._bounds.whole_body_s
+        connection.deadline = now + self._bounds.body_s
+        return self._take_missing(data[at:])
+
+    def _take_missing(self, data: bytes) -> bytes:
+        """Give a body what it misses; return what is behind it."""
+        missing, request = self._missing_bytes, self.arriving
+        piece, rest = (data, b"") if len(data) <= missing else (data[:missing], data[missing:])
+        self._missing_bytes = missing - len(piece)
+        if request is not None and piece:
+            self._connection.deadline = min(self._loop.time() + self._bounds.body_s, self._body_by)
+            request.take(piece)
+        if not self._missing_bytes:
+            self.on_message_complete()
+        return rest
+
+    def _parse(self, data: bytes) -> None:
         self._unheard_bytes += len(data)
         self._may_be_large = self._unheard_bytes > self._bounds.head_bytes
+        self._chunk = b"" if self.in_head or self.arriving is not None else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -142,7 +195,8 @@ class Reader:
         if (self._may_be_large and _size(headers) > self._bounds.head_bytes) or len(headers) > self._bounds.fields:
             raise _Stop(431, _TOO_LARGE)
         version = parser.get_http_version()
-        request = ClientRequest(self._connection, parser.get_method(), self.target, headers, version)
+        head = new_head(parser.get_method(), self.target, headers, version)
+        request = ClientRequest(self._connection, head)
         refusal = _judge(request, self._bounds) or self._gate.refusal(request)
         self.target = request.target
         if refusal is not None:
@@ -150,7 +204,13 @@ class Reader:
         self._upgrade = parser.should_upgrade()
         request.keep_alive = version == "1.1" and not self._upgrade and parser.should_keep_alive()
         if not self._connection.arrived(request):
-            raise _Stop(400, "Too many pipelined requests")
+            raise _Stop(400, _TOO_MANY)
+        chunk, self._chunk = self._chunk, b""
+        if not request.keep_alive:
+            self._known = None  # nothing is read behind it
+        elif chunk and request.length and b"expect" not in request.fields:
+            head.target = request.target
+            self._known = known_head(head, chunk)
         if request.reading:
             self.arriving = request
             self._body_by = loop.time() + self._bounds.whole_body_s
@@ -221,5 +281,5 @@ def _judge(request: ClientRequest, bounds: Bounds) -> Refusal | None:
         if codings != [b"chunked"] or request.http_version == "1.0":
             return 400, "The only transfer coding is one `chunked`, in HTTP/1.1"
     elif request.length > bounds.length:
-        return 413, "The request body is too large"
+        return _TOO_LONG
     return None

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from ccflare import answers
+from ccflare.ingress.head import RequestHead
 from ccflare.wire import ByteBudget, Headers
 
 log = logging.getLogger("ccflare.Server")
@@ -53,20 +54,19 @@ class ClientRequest:
     __slots__ = (
         "_budget", "_chunked", "_connection", "_drain", "_head", "_keeping", "_left", "_limit", "_no_body", "_parts",
         "_size", "_taken_bytes", "_transport", "_waiter", "awaits_continue", "client", "ended", "fields", "gone",
-        "headers", "http_version", "keep_alive", "length", "method", "reading", "started", "target", "task",
+        "headers", "http_version", "keep_alive", "length", "memory", "method", "reading", "started", "target", "task",
     )  # fmt: skip
 
-    def __init__(
-        self, connection: Connection, method: bytes, target: bytes, headers: Headers, http_version: str
-    ) -> None:
+    def __init__(self, connection: Connection, head: RequestHead) -> None:
         self._connection = connection
         self._transport = connection.transport
         self.client = connection.client
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.fields = fields = {name.lower(): value.strip() for name, value in headers}
-        self.http_version = http_version
+        self.method = head.method
+        self.target = head.target
+        self.headers = head.headers
+        self.fields = fields = head.fields
+        self.memory = head.memory
+        self.http_version = head.http_version
         self.length = int(fields[b"content-length"]) if b"content-length" in fields else None
         self.reading = bool(self.length) or b"transfer-encoding" in fields
         """The body is not complete yet."""
@@ -74,7 +74,7 @@ class ClientRequest:
             self.reading
             and b"expect" in fields
             and fields[b"expect"].lower() == b"100-continue"
-            and http_version == "1.1"
+            and head.http_version == "1.1"
         )
         self.task: asyncio.Task[None] | None = None
         """What serves it; None before its turn and after its end."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from ccflare.limits import Outcome, Verdict
 from ccflare.providers.anthropic import Anthropic
-from ccflare.records import Kind, Secret
-from ccflare.wire import Headers
+from ccflare.records import Account, Kind, Secret
+from ccflare.wire import Headers, Inbound, Outgoing, Serialized
 
 
 class Provider(Protocol):
@@ -85,3 +85,19 @@ class Provider(Protocol):
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType({"anthropic": Anthropic()})
 """Every provider by its name."""
+
+
+_KEPT = 8
+"""For so many accounts what is sent with one head is remembered."""
+
+
+def outgoing_of(inbound: Inbound, provider: Provider, account: Account, credential: Secret) -> Outgoing:
+    """Return the fields to send; those of the last request with the same head, when there was one."""
+    known = inbound.memory.outgoing
+    outgoing = known.get(account.id)
+    if outgoing is None or outgoing.credential is not credential:
+        made = provider.outgoing_headers(inbound.headers, account.kind, credential)
+        if len(known) >= _KEPT:
+            known.clear()
+        outgoing = known[account.id] = Outgoing(credential, *made, Serialized())
+    return outgoing

@@ -15,7 +15,7 @@ import httptools
 import msgspec
 
 from ccflare.errors import TransportError
-from ccflare.wire import Headers, Origin, OutgoingRequest, connection_tokens
+from ccflare.wire import Headers, Origin, OutgoingRequest, Serialized, connection_tokens
 
 MAX_HEAD_BYTES = 256 * 1024
 """Bound on everything of one answer that is not body: interim heads, the head, and trailers."""
@@ -61,25 +61,36 @@ def serialize_head(
 
     `Host`, `Content-Length` and `Transfer-Encoding` are always our own; the caller's are left out. `absolute`
     makes the absolute-form a plain proxy wants, `extra` are fields for that proxy. Raises TransportError
-    (`protocol_error`) for a method, target, name or value that would not stay in its place on the wire.
+    (`protocol_error`) for a method, target, name or value that would not stay in its place on the wire. What was
+    made for the same target and origin object is found in `request.serialized`.
     """
-    headers = [*request.headers, *extra] if extra else request.headers
-    own = _NOTHING if _ordinary_names.issuperset(map(_name, headers)) else _own_names(headers)
-    if own:
-        headers = [pair for pair in headers if pair[0] not in own]
-    framing = _framing(request, length_given=bool(own) and b"content-length" in map(bytes.lower, own))
-    authority = origin.authority
-    line = _request_line(request, b"http://" + authority if absolute else b"")
-    head = b"\r\n".join([line, b"Host: " + authority, *map(b": ".join, headers), framing])
-    lines = len(headers) + 2 + framing.count(b"\n")
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
-        raise protocol_error("a request header value contains CR, LF or NUL")
-    return head
+    kept = request.serialized or Serialized()
+    if kept.origin is not origin or kept.target != request.target:
+        kept.lines, kept.length_given = _lines(request, origin, absolute=absolute, extra=extra)
+        kept.origin, kept.target = origin, request.target
+    return kept.lines + _framing(request, length_given=kept.length_given)
 
 
 def chunk(piece: bytes) -> bytes:
     """Return one piece of a body in the chunked coding; `piece` must not be empty."""
     return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def _lines(
+    request: OutgoingRequest, origin: Origin, *, absolute: bool, extra: Sequence[tuple[bytes, bytes]]
+) -> tuple[bytes, bool]:
+    """Return a head up to its framing, and whether the caller's fields have a `Content-Length`."""
+    headers = [*request.headers, *extra] if extra else request.headers
+    own = _NOTHING if _ordinary_names.issuperset(map(_name, headers)) else _own_names(headers)
+    if own:
+        headers = [pair for pair in headers if pair[0] not in own]
+    authority = origin.authority
+    line = _request_line(request, b"http://" + authority if absolute else b"")
+    lines = b"\r\n".join([line, b"Host: " + authority, *map(b": ".join, headers), b""])
+    count = len(headers) + 2
+    if lines.count(b"\n") != count or lines.count(b"\r") != count or b"\0" in lines:
+        raise protocol_error("a request header value contains CR, LF or NUL")
+    return lines, bool(own) and b"content-length" in map(bytes.lower, own)
 
 
 def _own_names(headers: Headers) -> AbstractSet[bytes]:
@@ -96,6 +107,7 @@ def _own_names(headers: Headers) -> AbstractSet[bytes]:
 
 
 def _framing(request: OutgoingRequest, *, length_given: bool) -> bytes:
+    """Return what of the head says how long the body is, and the head's end."""
     body = request.body
     length = len(body) if isinstance(body, WHOLE) else request.body_length
     if length is None:
