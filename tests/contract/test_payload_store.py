@@ -21,7 +21,16 @@ from ccflare.errors import StoreBusy, StoreError
 from ccflare.payload import Content, Payload
 from ccflare.records import Exchange
 from ccflare.store import Batch, Store, open_store
-from ccflare.store.packing import GROUP_MS, LONGEST_CHAIN, Packer, unpack
+from ccflare.store.packing import (
+    BUDGET_SHARE,
+    GROUP_BYTES,
+    GROUP_MS,
+    JOIN_BYTES,
+    JOIN_MS,
+    LONGEST_CHAIN,
+    Packer,
+    unpack,
+)
 from ccflare.store.phrases import PHRASES
 
 PLENTY = 1 << 40
@@ -60,7 +69,7 @@ def conversation(turns: int, seed: int = 1) -> list[bytes]:
     return bodies
 
 
-def keep(store: Store, *payloads: Payload) -> None:
+def keep(store: Store, *payloads: Payload, budget_bytes: int = PLENTY) -> None:
     """Store payloads with their exchanges."""
     rows = [
         Exchange(
@@ -70,7 +79,7 @@ def keep(store: Store, *payloads: Payload) -> None:
         for each in payloads
     ]  # fmt: skip
     store.write(Batch(exchanges=rows))
-    assert store.payloads.write(payloads) == len(payloads)
+    assert store.payloads.write(payloads, budget_bytes=budget_bytes) == len(payloads)
 
 
 def forget(store: Store, before_ms: int = 0, budget_bytes: int = PLENTY, at_most: int = 1000) -> int:
@@ -171,9 +180,63 @@ def test_what_is_not_alike_depends_on_nothing() -> None:
 
 def test_a_group_lasts_an_hour() -> None:
     """So that what is old can go while the conversation goes on."""
+    packed = Packer().pack([payload(n, timestamp_ms=1 + n * GROUP_MS // 2) for n in range(4)])
+    assert [each.group_id for each in packed] == ["x00000", "x00000", "x00002", "x00002"]
+    assert [each.base for each in packed] == [None, "x00000", None, "x00002"]
+
+
+def test_sessions_begin_in_one_group_and_go_on_in_it() -> None:
+    """For a while all that begin do so in the same one; when others begin elsewhere, they stay where they are."""
+    times = {"a": 0, "b": JOIN_MS - 1, None: 10, "c": JOIN_MS}
     packer = Packer()
-    groups = [each.group_id for each in packer.pack([payload(n, timestamp_ms=1 + n * GROUP_MS // 2) for n in range(4)])]
-    assert groups == ["x00000", "x00000", "x00002", "x00002"]
+    packer.pack([payload(n, session=each, timestamp_ms=at_ms) for n, (each, at_ms) in enumerate(times.items())])
+    again = [payload(10 + n, session=each, timestamp_ms=JOIN_MS + 1) for n, each in enumerate([*times, "d"])]
+    packed = packer.pack(again)
+    assert [each.group_id for each in packed] == ["x00000", "x00000", "x00003", "x00003", "x00003"]
+    assert [each.base for each in packed] == ["x00000", "x00001", None, "x00003", None]
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "group"),
+    [(1 - GROUP_MS, "x00001"), (2 - GROUP_MS, "x00000"), (JOIN_MS, "x00000"), (JOIN_MS + 1, "x00001")],
+)
+def test_a_session_that_arrived_earlier_and_took_longer_begins_no_group(at_ms: int, group: str) -> None:
+    """Unless the clock was set: then a group would be kept for what arrived at quite another time."""
+    packer = Packer()
+    packer.pack([payload(0, timestamp_ms=1)])
+    assert packer.pack([payload(1, session="t", timestamp_ms=at_ms)])[0].group_id == group
+
+
+def test_a_group_has_an_end_in_bytes() -> None:
+    """Sessions begin there until it has some, and go on there until it has many; then they begin with a whole body."""
+    packer, noise = Packer(), random.Random(1)
+    packer.pack([payload(0, session="first")])
+
+    def fill(numbers: range) -> None:
+        """Go on in a session with so many MiB."""
+        long = content(noise.randbytes(1 << 20))
+        packed = packer.pack([payload(number, session="first", response=long) for number in numbers])
+        assert {each.group_id for each in packed} == {"x00000"}
+
+    fill(range(1, 1 + JOIN_BYTES // (1 << 20)))
+    joined = packer.pack([payload(100, session="late"), payload(101, session="first")])
+    assert [(each.group_id, each.base is None) for each in joined] == [("x00100", True), ("x00000", False)]
+    fill(range(200, 200 + (GROUP_BYTES - JOIN_BYTES) // (1 << 20)))
+    begun = packer.pack([payload(300, session="first"), payload(301, session="late")])
+    assert [(each.group_id, each.base) for each in begun] == [("x00100", None), ("x00100", "x00100")]
+
+
+def test_a_group_is_a_small_part_of_the_budget(store: Store, path: Path) -> None:
+    """However small that is: what is dropped together was said at nearly the same time."""
+    long = content(random.Random(1).randbytes(10_000))
+    made = [payload(n, session=f"s{n % 3}", response=long) for n in range(60)]
+    keep(store, *made, budget_bytes=1_000_000)
+    with closing(sqlite3.connect(path)) as db:
+        sizes = [size for (size,) in db.execute("SELECT bytes FROM payload_groups")]
+    assert sum(sizes) > 600_000
+    assert max(sizes) < 1_000_000 / BUDGET_SHARE + 20_000
+    forget(store, budget_bytes=400_000)
+    assert kept(store, *made)[-1] == "x00059"
 
 
 def test_payloads_of_the_ninth_schema_are_read(store: Store, path: Path) -> None:
@@ -247,7 +310,7 @@ def test_any_payload_is_read_as_it_was_written(store: Store, path: Path) -> None
 def test_a_payload_without_its_exchange_is_not_kept(store: Store) -> None:
     """What was cleared in the meantime does not come back, nor is anything compressed against it."""
     keep(store, payload(0))
-    assert store.payloads.write([payload(1)]) == 0
+    assert store.payloads.write([payload(1)], budget_bytes=PLENTY) == 0
     keep(store, payload(2))
     assert kept(store, payload(0), payload(1), payload(2)) == ["x00000", "x00002"]
 
@@ -256,7 +319,7 @@ def test_a_batch_that_is_written_again_is_not_kept_twice(store: Store) -> None:
     """A commit that was reported as failed and had succeeded may be repeated."""
     keep(store, payload(0), payload(1))
     size = store.payloads.size_bytes()
-    assert store.payloads.write([payload(0), payload(1)]) == 0
+    assert store.payloads.write([payload(0), payload(1)], budget_bytes=PLENTY) == 0
     assert store.payloads.size_bytes() == size
 
 
@@ -268,7 +331,7 @@ def test_nothing_is_compressed_against_what_could_not_be_written(store: Store, p
     keep(quick, payload(1))
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy):
-        quick.payloads.write([payload(2)])
+        quick.payloads.write([payload(2)], budget_bytes=PLENTY)
     other.execute("ROLLBACK")
     other.close()
     keep(quick, payload(3))
@@ -289,6 +352,29 @@ def test_nothing_is_compressed_against_what_was_rolled_back(store: Store, path: 
     assert kept(store, *map(payload, range(3))) == ["x00000", "x00002"]
 
 
+def test_a_batch_of_many_sessions_makes_one_group(store: Store, path: Path) -> None:
+    """What is written besides the payloads themselves does not grow with the number of sessions."""
+    keep(store, *(payload(n, session=f"s{n}") for n in range(100)))
+    keep(store, *(payload(n, session=f"s{n}") for n in range(100, 200)))
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute("SELECT id, ended, bytes FROM payload_groups").fetchall()
+        assert found == [("x00000", 10_199, db.execute("SELECT SUM(bytes) FROM payloads").fetchone()[0])]
+
+
+def test_groups_of_a_session_each_are_forgotten(store: Store, path: Path) -> None:
+    """As they were written before groups were of many sessions."""
+    made = [payload(n, session=f"s{n}") for n in range(4)]
+    keep(store, *made)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM payload_groups")
+        db.execute("UPDATE payloads SET group_id = id")
+        db.execute("INSERT INTO payload_groups SELECT id, timestamp, bytes FROM payloads")
+    assert forget(store, before_ms=10_002) == 2
+    assert kept(store, *made) == ["x00002", "x00003"]
+    keep(store, payload(4, session="s3"))
+    assert kept(store, payload(4, session="s3")) == ["x00004"]
+
+
 def test_two_connections_write_at_once(store: Store, path: Path) -> None:
     """Each compresses against its own, and both read everything."""
     other = open_store(path)
@@ -297,6 +383,8 @@ def test_two_connections_write_at_once(store: Store, path: Path) -> None:
         keep(other, payload(number + 1))
     made = [payload(n) for n in range(10)]
     assert kept(store, *made) == kept(other, *made) == [each.id for each in made]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT id FROM payload_groups ORDER BY id").fetchall() == [("x00000",), ("x00001",)]
     other.close()
 
 
@@ -325,17 +413,18 @@ def test_opening_a_store_does_not_load_the_compressor(tmp_path: Path) -> None:
 def test_old_groups_go_and_young_ones_stay(store: Store) -> None:
     """A group is as old as its latest exchange, and goes as a whole."""
     old = [payload(n, session="old") for n in range(3)]
-    mixed = [payload(3, session="mixed"), payload(4, session="mixed", timestamp_ms=90_000)]
+    later = [JOIN_MS + 20_000, JOIN_MS + 90_000]
+    mixed = [payload(3 + n, session="mixed", timestamp_ms=at_ms) for n, at_ms in enumerate(later)]
     keep(store, *old, *mixed)
-    assert forget(store, before_ms=50_000) == 3
-    assert forget(store, before_ms=50_000) == 0
+    assert forget(store, before_ms=JOIN_MS + 50_000) == 3
+    assert forget(store, before_ms=JOIN_MS + 50_000) == 0
     assert kept(store, *old, *mixed) == ["x00003", "x00004"]
 
 
 def test_a_large_group_goes_in_steps_the_rest_readable(store: Store) -> None:
     """Between the calls what is left can be read, and a group that is begun is ended."""
     made = [payload(n) for n in range(10)]
-    young = payload(10, session="young", timestamp_ms=90_000)
+    young = payload(10, session="young", timestamp_ms=JOIN_MS + 90_000)
     keep(store, *made, young)
     assert forget(store, before_ms=50_000, at_most=4) == 4
     assert kept(store, *made) == [each.id for each in made[:6]]
@@ -347,7 +436,10 @@ def test_a_large_group_goes_in_steps_the_rest_readable(store: Store) -> None:
 
 def test_the_oldest_go_when_there_is_too_much(store: Store) -> None:
     """Payloads are deleted until the rest is within the budget, and no further."""
-    made = [payload(n, session=f"s{n}", response=content(random.Random(n).randbytes(1000))) for n in range(10)]
+    made = [
+        payload(n, session=f"s{n}", timestamp_ms=n * JOIN_MS, response=content(random.Random(n).randbytes(1000)))
+        for n in range(10)
+    ]
     keep(store, *made)
     budget = store.payloads.size_bytes() * 55 // 100
     assert forget(store, budget_bytes=budget) == 5

@@ -238,7 +238,7 @@ def test_an_unknown_request_is_status_1(run: Run, wanted: str) -> None:
 def captured(store: Store, **fields: Any) -> None:
     """Keep something for the request `served`."""
     payload = Payload(id="served", timestamp_ms=NOW_MS, target="/v1/messages?beta=true", status=200)
-    assert store.payloads.write([msgspec.structs.replace(payload, **fields)]) == 1
+    assert store.payloads.write([msgspec.structs.replace(payload, **fields)], budget_bytes=1 << 30) == 1
 
 
 def test_what_was_said_is_shown_as_text(run: Run, store: Store, kept: Mapping[str, Exchange]) -> None:

@@ -4,10 +4,12 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 
 from ccflare.coding import decoder
 from ccflare.errors import StoreBusy, StoreError
 from ccflare.journal.inbox import Inbox
+from ccflare.journal.retention import Retention
 from ccflare.journal.trouble import REPORT_EVERY_S, Trouble
 from ccflare.journal.watch import WatchedStore
 from ccflare.payload import Captured, Payload, redacted
@@ -17,8 +19,7 @@ log = logging.getLogger("ccflare.async-db-writer")
 
 _AT_ONCE = 256
 _BYTES_AT_ONCE = 2 * 1024 * 1024
-"""About 10 ms of work; a single payload may be more. The more at once, the fewer pages are written: each payload is
-another session's, and so another place of an index."""
+"""About 10 ms of work; a single payload may be more. The more at once, the fewer pages are written."""
 _LAST_TRIES_EVERY_S = 0.05
 _DECODED_BYTES = 4 * 1024 * 1024
 """So much of a coded body is looked through for credentials."""
@@ -27,12 +28,13 @@ _DECODED_BYTES = 4 * 1024 * 1024
 class PayloadWriter:
     """The payloads whose exchanges are in the store. Belongs to the writer's thread."""
 
-    def __init__(self, inbox: Inbox, store: WatchedStore) -> None:
+    def __init__(self, inbox: Inbox, store: WatchedStore, rules: Callable[[], Retention]) -> None:
         self.written = 0
         self.refused = 0
         """Payloads that could not be redacted, or that no store could take."""
         self._inbox = inbox
         self._store = store
+        self._rules = rules
         self._waiting: deque[Captured] = deque()
         self._trouble = Trouble()
         self._reported, self._report_at = 0, 0.0
@@ -50,7 +52,8 @@ class PayloadWriter:
         """Write the first few. A failing store puts them off; meanwhile new ones push no exchange aside."""
         batch = self._next()
         try:
-            self.written += self._store.here().payloads.write(self._redacted(batch))
+            payloads, budget_bytes = self._redacted(batch), self._rules().payload_bytes
+            self.written += self._store.here().payloads.write(payloads, budget_bytes=budget_bytes)
         except StoreError as error:
             if not isinstance(error, StoreBusy):
                 self._store.close()  # it may be the connection that is broken

@@ -62,7 +62,7 @@ class Writer:
         leads: Callable[[], bool] = lambda: True,
     ) -> None:
         self.trouble = Trouble()
-        self.payloads = PayloadWriter(inbox, store)
+        self.payloads = PayloadWriter(inbox, store, rules)
         self.sweep = Sweep(store, rules, pace.sweep_s, leads)
         self.written = 0
         self.refused = 0

@@ -9,7 +9,7 @@ prefix, took 65 us; making those compressors was most of it.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final
 
@@ -27,8 +27,16 @@ PACKING: Final = 2
 """How payloads are packed here; the first way is `first_packing`."""
 LONGEST_CHAIN: Final = 32
 """How many payloads may have to be unpacked before one."""
+JOIN_MS: Final = 900_000
+JOIN_BYTES: Final = 4 * 1024 * 1024
+"""For so long and up to so many bytes, before they are compressed, sessions begin in a group: so a batch of payloads
+goes to one place of an index or few, however many sessions it is of."""
 GROUP_MS: Final = 3_600_000
-GROUP_PAYLOADS: Final = 256
+GROUP_BYTES: Final = 64 * 1024 * 1024
+"""For so long and up to so many bytes they continue there; then they begin anew elsewhere, with a whole body each. More
+of both would save little room, and make coarser what retention drops: group by group."""
+BUDGET_SHARE: Final = 16
+"""A group has at most one of so many parts of what all payloads may take."""
 REMEMBERED_BYTES: Final = 32 * 1024 * 1024
 """Bodies in memory that others can be told by; of more the sessions go that were quiet longest."""
 
@@ -80,20 +88,35 @@ class _Base(msgspec.Struct, frozen=True, gc=False):
     request: bytes
 
 
-class _Session:
-    """The group of a session's payloads that is open, and the bodies that continue in it."""
+class _Group:
+    """Payloads that are dropped together: what one tells another by is there as long as the other is."""
 
-    __slots__ = ("bases", "group_id", "payloads", "size_bytes", "started_ms")
+    __slots__ = ("id", "size_bytes", "started_ms")
 
     def __init__(self, first: Payload) -> None:
-        self.group_id = first.id
+        self.id = first.id
         self.started_ms = first.timestamp_ms
-        self.payloads = self.size_bytes = 0
+        self.size_bytes = 0
+
+    def joined_at(self, now_ms: int, share: float) -> bool:
+        """Say whether sessions begin here. What arrived before its first payload, and took longer, does too."""
+        return -GROUP_MS < now_ms - self.started_ms < JOIN_MS and self.size_bytes < JOIN_BYTES * share
+
+    def open_at(self, now_ms: int, share: float) -> bool:
+        """Say whether sessions continue here."""
+        return abs(now_ms - self.started_ms) < GROUP_MS and self.size_bytes < GROUP_BYTES * share
+
+
+class _Session:
+    """The bodies of a session that continue, and the group that they are in."""
+
+    __slots__ = ("bases", "group", "size_bytes")
+
+    def __init__(self, group: _Group) -> None:
+        self.group = group
+        self.size_bytes = 0
         self.bases: list[_Base] = []
         """The latest last."""
-
-    def closed(self, now_ms: int) -> bool:
-        return self.payloads >= GROUP_PAYLOADS or abs(now_ms - self.started_ms) >= GROUP_MS
 
     def add(self, base: _Base, instead_of: _Base | None) -> None:
         """Have later payloads told by this one, and no more by the one that it continues."""
@@ -112,17 +135,25 @@ class Packer:
         self._remembered_bytes = remembered_bytes
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._bytes = 0
+        self._newest: _Group | None = None
+        """The group that sessions begin in, while they may."""
+        self._share = 1.0
+        """How large groups may become, of what they are at most."""
         self._compressor = zstandard.ZstdCompressor(level=LEVEL, dict_data=_phrases())
 
     def forget(self) -> None:
         """Begin anew: nothing is told by what was packed before."""
         self._sessions.clear()
         self._bytes = 0
+        self._newest = None
 
-    def group_of(self, payload: Payload) -> str | None:
-        """Return the open group that a payload would join, None when it would begin one."""
-        session = None if payload.session is None else self._sessions.get(payload.session)
-        return None if session is None or session.closed(payload.timestamp_ms) else session.group_id
+    def keep_within(self, budget_bytes: int) -> None:
+        """Have groups be a small part of what all payloads may take, so that few are dropped before older ones."""
+        self._share = min(1.0, budget_bytes / BUDGET_SHARE / GROUP_BYTES)
+
+    def groups_of(self, payloads: Iterable[Payload]) -> set[str]:
+        """Return the groups there are that payloads would go to."""
+        return {group.id for group in map(self._group_of, payloads) if group is not None}
 
     def pack(self, payloads: Sequence[Payload]) -> list[Packed]:
         """Return payloads as they are to be stored.
@@ -131,12 +162,10 @@ class Packer:
         back costs as much as compressing.
         """
         prepared = [self._prepare(each) for each in payloads]
-        plain: list[bytes | bytearray | memoryview] = [
-            _plain(each, pieces, fresh) for each, (_, _, pieces, fresh) in zip(payloads, prepared, strict=True)
-        ]
+        frames = self._frames([plain for *_, plain in prepared])
         return [
             Packed(each.id, each.timestamp_ms, group_id, base_id, frame)
-            for each, (group_id, base_id, _, _), frame in zip(payloads, prepared, self._frames(plain), strict=True)
+            for each, (group_id, base_id, _), frame in zip(payloads, prepared, frames, strict=True)
         ]
 
     def _frames(self, plain: list[bytes | bytearray | memoryview]) -> list[bytes]:
@@ -145,21 +174,36 @@ class Packer:
         frames = self._compressor.multi_compress_to_buffer(plain)
         return [frames[number].tobytes() for number in range(len(plain))]
 
-    def _prepare(self, payload: Payload) -> tuple[str, str | None, list[Piece], bytes]:
-        """Return the group and the base of a payload, and its request told by that base; the next are told by it."""
+    def _prepare(self, payload: Payload) -> tuple[str, str | None, bytes]:
+        """Return the group and the base of a payload, and what is to be compressed; the next are told by it."""
         request = payload.request.data
         session = self._open(payload)
         base, pieces, fresh = _told(session.bases, request)
-        session.payloads += 1
         if payload.session is not None:
             continued = base if len(fresh) <= _SAME_BRANCH * len(request) else None
             depth = 0 if base is None else base.depth + 1
             self._remember(payload.session, session, _Base(payload.id, depth, request), continued)
-        return session.group_id, None if base is None else base.id, pieces, fresh
+        plain = _plain(payload, pieces, fresh)
+        session.group.size_bytes += len(plain)
+        return session.group.id, None if base is None else base.id, plain
 
     def _open(self, payload: Payload) -> _Session:
-        session = None if payload.session is None else self._sessions.get(payload.session)
-        return _Session(payload) if session is None or session.closed(payload.timestamp_ms) else session
+        """Return the session as far as it is open, or one that begins."""
+        group = self._group_of(payload)
+        if group is None:
+            group = self._newest = _Group(payload)
+        known = self._known(payload)
+        return known if known is not None and known.group is group else _Session(group)
+
+    def _group_of(self, payload: Payload) -> _Group | None:
+        """Return the group that a payload goes to, None when it begins one."""
+        known, newest, now_ms = self._known(payload), self._newest, payload.timestamp_ms
+        if known is not None and known.group.open_at(now_ms, self._share):
+            return known.group
+        return newest if newest is not None and newest.joined_at(now_ms, self._share) else None
+
+    def _known(self, payload: Payload) -> _Session | None:
+        return None if payload.session is None else self._sessions.get(payload.session)
 
     def _remember(self, key: str, session: _Session, base: _Base, continued: _Base | None) -> None:
         """Have later payloads of a session told by this one."""

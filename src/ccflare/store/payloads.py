@@ -62,11 +62,13 @@ class Payloads:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def write(self, payloads: Sequence[Payload]) -> int:
+    def write(self, payloads: Sequence[Payload], *, budget_bytes: int) -> int:
         """Keep payloads whose exchanges are stored, in one transaction; return how many are new.
 
-        Of the others nothing is kept: their exchanges were cleared in the meantime.
+        Of the others nothing is kept: their exchanges were cleared in the meantime. The budget is what all may take;
+        the smaller it is, the fewer are put together that can only be forgotten together.
         """
+        self._packer.keep_within(budget_bytes)
         try:
             with self._db.transaction():
                 wanted = set(msgspec.json.decode(self._told(_WANTED, [each.id for each in payloads])))
@@ -122,7 +124,7 @@ class Payloads:
 
     def _check_groups(self, payloads: Iterable[Payload]) -> None:
         """Begin new groups when an open one was deleted: by retention, or by another process."""
-        groups = {group for group in map(self._packer.group_of, payloads) if group is not None}
+        groups = self._packer.groups_of(payloads)
         if groups and self._told(_OPEN_GROUPS, groups) != len(groups):
             self._packer.forget()
 
