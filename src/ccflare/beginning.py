@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from itertools import compress
-from operator import itemgetter
 
 from ccflare.coding import decoder
 from ccflare.errors import TransportError
@@ -25,7 +23,6 @@ FIRST_EVENT_BYTES = 128 * 1024
 
 
 _DROPPED = HOP_BY_HOP | {b"content-length"}
-_name = itemgetter(0)
 _known: dict[tuple[bytes, ...], "_Places"] = {}
 """By the names of a head in their order: an upstream has the same few orders in all of its answers."""
 _MOST_KNOWN = 256
@@ -38,7 +35,7 @@ class _Places:
     Of a repeated field the last one counts. None: there is no such field.
     """
 
-    __slots__ = ("coding", "connection", "content_type", "kept", "limits")
+    __slots__ = ("coding", "connection", "content_type", "dropped", "limits")
 
     def __init__(self, names: Iterable[bytes]) -> None:
         lower = [name.lower() for name in names]
@@ -47,7 +44,8 @@ class _Places:
         self.coding = last.get(b"content-encoding")
         self.limits = last.get(STATUS_FIELD)
         self.connection = [at for at, name in enumerate(lower) if name == b"connection"]
-        self.kept = [name not in _DROPPED for name in lower]
+        self.dropped = [at for at, name in enumerate(lower) if name in _DROPPED][::-1]
+        """From the last to the first."""
 
 
 def _places(names: tuple[bytes, ...]) -> _Places:
@@ -62,12 +60,12 @@ def _places(names: tuple[bytes, ...]) -> _Places:
 
 
 class Head:
-    """What matters of an answer's head."""
+    """What matters of an answer's head; `names` are those of its fields."""
 
     __slots__ = ("coding", "end_to_end", "routine", "streamed")
 
-    def __init__(self, headers: Headers) -> None:
-        places = _places(tuple(map(_name, headers)))
+    def __init__(self, headers: Headers, names: tuple[bytes, ...]) -> None:
+        places = _places(names)
         content_type, coding, limits = places.content_type, places.coding, places.limits
         self.streamed = content_type is not None and headers[content_type][1][:17].lower() == b"text/event-stream"
         """The body is a stream of server-sent events."""
@@ -75,8 +73,10 @@ class Head:
         """`Content-Encoding`."""
         self.routine = limits is None or headers[limits][1].strip().lower() == b"allowed"
         """Its limit headers can wait to be read: they do not say that there is no more."""
-        self.end_to_end = list(compress(headers, places.kept))
+        self.end_to_end = headers.copy()
         """What is meant for the client; the framing is written anew."""
+        for at in places.dropped:
+            del self.end_to_end[at]
         if places.connection:
             tokens = connection_tokens([headers[at] for at in places.connection]) - {b"close", b"keep-alive"}
             if tokens:

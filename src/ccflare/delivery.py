@@ -19,7 +19,7 @@ from ccflare.wire import Headers
 log = logging.getLogger("ccflare.Proxy")
 usage_log = logging.getLogger("ccflare.extractUsageInfo")
 
-NO_HEAD = Head([])
+NO_HEAD = Head([], ())
 
 
 @dataclass(slots=True)

@@ -321,7 +321,7 @@ class Proxy:
     async def _weigh(self, x: OpenExchange, attempt: OpenAttempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
         status, told = response.status, NOT_AN_ERROR
-        attempt.head = head = Head(response.headers)
+        attempt.head = head = Head(response.headers, response.names)
         x.streamed = head.streamed
         beginning = b"" if status >= 400 or x.streamed else response.ready()
         if not beginning:
@@ -471,7 +471,7 @@ class Proxy:
             self._delivery.own(x, 502, answers.unauthenticated_failed(str(error)))
             return
         try:
-            attempt.head = Head(response.headers)
+            attempt.head = Head(response.headers, response.names)
             x.streamed = attempt.head.streamed
             await self._delivery.relay(x, attempt, response, b"")
         finally:

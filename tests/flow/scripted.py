@@ -81,6 +81,7 @@ class ScriptedResponse:
     def __init__(self, answer: Answer) -> None:
         self.status, self.reason = answer.status, b""
         self.headers = [(b"content-type", answer.content_type), *answer.headers]
+        self.names = tuple(name for name, _ in self.headers)
         whole = answer.cut is None and not answer.forever and b"stream" not in answer.content_type
         self.content_length = len(answer.body) if whole else None
         self.discarded = False

@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ccflare.errors import TransportError
-from ccflare.transport.http1 import ResponseHead, ResponseParser, serialize_head
+from ccflare.transport.heads import ResponseHead
+from ccflare.transport.http1 import ResponseParser, serialize_head
 from ccflare.wire import Origin, OutgoingRequest
 
 OK = b"HTTP/1.1 200 OK\r\n"

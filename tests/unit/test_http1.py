@@ -7,7 +7,8 @@ import pytest
 
 from ccflare.errors import TransportError
 from ccflare.transport import http1
-from ccflare.transport.http1 import ResponseHead, ResponseParser, serialize_head
+from ccflare.transport.heads import ResponseHead
+from ccflare.transport.http1 import ResponseParser, serialize_head
 from ccflare.wire import Body, Headers, Origin, OutgoingRequest, Serialized
 
 ORIGIN = Origin("https", "api.example", 443)

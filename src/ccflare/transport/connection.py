@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ccflare.errors import TransportError
-from ccflare.transport.http1 import ResponseHead, ResponseParser
+from ccflare.transport.heads import ResponseHead
+from ccflare.transport.http1 import ResponseParser
 from ccflare.transport.response import Response, Take
 from ccflare.transport.upload import SLICE_BYTES, Upload, send_pieces
 

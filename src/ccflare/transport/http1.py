@@ -12,9 +12,9 @@ from collections.abc import Set as AbstractSet
 from operator import itemgetter
 
 import httptools
-import msgspec
 
 from ccflare.errors import TransportError
+from ccflare.transport.heads import Form, ResponseHead, form_of
 from ccflare.wire import Headers, Origin, OutgoingRequest, Serialized, connection_tokens
 
 MAX_HEAD_BYTES = 256 * 1024
@@ -43,6 +43,8 @@ _plain_names: set[bytes] = set()
 _MAX_ORDINARY_NAMES = 1000
 _BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 _NO_BODY_STATUS = frozenset({204, 304})
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+_LENGTH_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
 def protocol_error(message: str) -> TransportError:
@@ -130,22 +132,6 @@ def _request_line(request: OutgoingRequest, prefix: bytes) -> bytes:
     return b"%b %b%b HTTP/1.1" % (method, prefix, target)
 
 
-class ResponseHead(msgspec.Struct, frozen=True, gc=False):
-    """The head of a final answer. Names keep their spelling; optional white space around values is gone."""
-
-    status: int
-    reason: bytes
-    headers: Headers
-    http_version: str
-    content_length: int | None
-    """What `Content-Length` says, also in answers to HEAD; None when it is absent."""
-    chunked: bool
-    close_delimited: bool
-    """The body ends where the connection does."""
-    keep_alive: bool
-    """The peer will take another request on this connection after the answer."""
-
-
 class _BehindTheEnd(Exception):  # not an error: it stops llhttp at the first byte behind an answer
     pass
 
@@ -156,18 +142,23 @@ class ResponseParser:
     `head` is None until the final head is whole. `done` becomes true at the end of the answer (`complete`) or
     at an `error`; nothing may be fed after that before the next `expect`. What was received before an error
     is still returned, so that every split of the same bytes gives the same result.
+
+    A head in the form of the last one is read without llhttp, and so is a body that came whole with it; llhttp gets
+    the rest of any other body, behind a head that says the same of its framing.
     """
 
     __slots__ = (
         "_bodyless",
         "_fed_bytes",
         "_fields",
+        "_form",
         "_interim",
         "_interim_bytes",
         "_llhttp",
         "_out_of_step",
         "_pieces",
         "_reason",
+        "_untried",
         "complete",
         "done",
         "error",
@@ -180,6 +171,7 @@ class ResponseParser:
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # straight from C into the list, without a Python frame
         self._out_of_step = True
+        self._form: Form | None = None  # what the next head will most likely look like
         self.expect(b"GET")
 
     def expect(self, method: bytes) -> None:
@@ -188,6 +180,7 @@ class ResponseParser:
             self._llhttp = httptools.HttpResponseParser(self)
             self._out_of_step = False
         self._bodyless = method == b"HEAD"
+        self._untried = None if self._bodyless else self._form
         self._fields: Headers = []
         self._reason = b""
         self._interim = self._interim_bytes = self._fed_bytes = 0
@@ -199,6 +192,10 @@ class ResponseParser:
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the wire and return the body bytes among them (`b""` when there are none)."""
         self._fed_bytes += len(data)
+        if self._untried is not None:
+            data = self._recognise(self._untried, data)
+            if self.done or not data:
+                return data
         try:
             self._llhttp.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -223,6 +220,23 @@ class ResponseParser:
             self.complete = self.done = True
         return self.complete
 
+    def _recognise(self, form: Form, data: bytes) -> bytes:
+        """Read a head of a form, and return what is behind it: the whole body if that makes the answer `done`.
+
+        What is of no form, or not whole yet, is returned as it came.
+        """
+        self._untried = None
+        found = form.read(data) if len(data) <= MAX_HEAD_BYTES else None
+        if found is None:
+            return data
+        self.head, end = found
+        rest, length = data[end:], self.head.content_length
+        if length == len(rest):
+            self.complete = self.done = True
+        else:
+            self._llhttp.feed_data(_CHUNKED_HEAD if length is None else _LENGTH_HEAD % length)
+        return rest
+
     # Called by httptools.
 
     def on_message_begin(self) -> None:
@@ -242,6 +256,8 @@ class ResponseParser:
         """Judge a head; skip it when it is interim."""
         status = self._llhttp.get_status_code()
         fields, self._fields = self._fields, []
+        if self.head is not None:
+            return  # our own words for a head that was recognised
         self._check_size(fields)
         if status < 200:
             self._skip_interim(status, fields)
@@ -251,6 +267,8 @@ class ResponseParser:
             self._out_of_step = True  # llhttp cannot be told that HEAD has no body: it waits for one
             self.complete = self.done = True
             self.reusable = self.head.keep_alive
+        else:
+            self._form = form_of(self.head)
 
     def on_message_complete(self) -> None:
         """Note the end of the final answer; its trailer fields are checked and dropped (RFC 9110 §6.5.1)."""
@@ -286,6 +304,7 @@ class ResponseParser:
             status=status,
             reason=self._reason,
             headers=fields,
+            names=tuple(map(_name, fields)),
             http_version=version,
             content_length=content_length,
             chunked=bool(codings) and not empty,

@@ -7,7 +7,7 @@ import asyncio
 from typing import Protocol
 
 from ccflare.errors import TransportError
-from ccflare.transport.http1 import ResponseHead
+from ccflare.transport.heads import ResponseHead
 from ccflare.wire import Sink
 
 BUFFER_BYTES = 64 * 1024
@@ -59,6 +59,7 @@ class Response:
         "content_length",
         "headers",
         "http_version",
+        "names",
         "reason",
         "status",
     )
@@ -67,6 +68,7 @@ class Response:
         self.status = head.status
         self.reason = head.reason
         self.headers = head.headers
+        self.names = head.names
         self.content_length = head.content_length
         """What `Content-Length` announces (also for HEAD), or None."""
         self.http_version = head.http_version
