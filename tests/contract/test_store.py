@@ -11,6 +11,9 @@ import pytest
 from ccflare.errors import Conflict, NotFound, StoreBusy
 from ccflare.records import Account, Attempt, Binding, Credentials, Exchange, Secret, decode_attempts
 from ccflare.store import AccountChange, Batch, Store, open_store, resumed
+from ccflare.store.database import chunks
+from ccflare.store.history import Filter
+from ccflare.store.sums import EVER
 from ccflare.usage import NOT_SAID, Usage
 
 Open = Callable[[], Store]
@@ -253,6 +256,27 @@ def test_a_repeated_batch_is_written_and_counted_once(store: Store) -> None:
     store.write(Batch(exchanges=[exchange(1), exchange(2), exchange(3)]))
     assert store.counts().requests == 3
     assert store.accounts()[0].request_count == 3
+
+
+def test_an_exchange_that_is_twice_in_a_batch_is_written_and_counted_once(store: Store) -> None:
+    """The row, the counters and the sums are those of the first, and the last use that of the last one that is new."""
+    add(store, "a")
+    store.write(Batch(exchanges=[exchange(1)]))
+    twice = [exchange(2), msgspec.structs.replace(exchange(2), response_time_ms=999), exchange(3), exchange(1)]
+    store.write(Batch(exchanges=twice))
+    assert [each.response_time_ms for each in store.exchanges()] == [exchange(1).response_time_ms] * 3
+    [account] = store.accounts()
+    assert (account.request_count, account.last_used_ms) == (3, exchange(3).timestamp_ms)
+    sums = store.rollups.sums(Filter(), (), EVER)[()]
+    assert (sums.requests, sums.response_time_ms) == (3, 3 * exchange(1).response_time_ms)
+
+
+def test_batches_are_cut_into_pieces_of_few_lengths() -> None:
+    """A statement for each length stays prepared; there are at most five pieces of what is written at once."""
+    cut = [[len(piece) for piece in chunks(range(length))] for length in range(512)]
+    assert [sum(lengths) for lengths in cut] == list(range(512))
+    assert max(map(len, cut)) <= 5
+    assert len({length for lengths in cut for length in lengths}) <= 14
 
 
 def test_served_requests_are_counted_per_account(store: Store) -> None:

@@ -31,6 +31,14 @@ def test_fractions_are_near_too(value: float) -> None:
     assert Histogram.of([value]).quantiles(0.5)[0] == pytest.approx(value, rel=RELATIVE_ERROR)
 
 
+@given(durations, durations)
+def test_durations_may_be_stored_without_being_added_first(some: list[int], others: list[int]) -> None:
+    """A few one behind the other, in any number of pieces, are what all of them make, and are not longer."""
+    stored = Histogram.packed_of(some) + Histogram.packed_of(others)
+    assert Histogram.unpacked(stored) == Histogram.of(some + others)
+    assert len(Histogram.packed_of(some[:1])) == len(Histogram.of(some[:1]).packed())
+
+
 def test_an_hour_is_told_from_more() -> None:
     """The range reaches beyond the longest exchange; what lies outside counts as its end."""
     assert LONGEST_MS > 3_600_000

@@ -5,18 +5,17 @@ The parts of a store (accounts, history, payloads, ...) share one of these, and 
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from ccflare.store.opening import connect, mapped
+from ccflare.store.opening import Mapped, connect
 
 Value: TypeAlias = str | bytes | int | float | None
 Row: TypeAlias = tuple[Any, ...]
 
 _T = TypeVar("_T")
 _ROWS_AT_ONCE = 512
-_ROWS_STEP = 32
 
 
 class Database:
@@ -24,39 +23,41 @@ class Database:
 
     def __init__(self, path: Path, busy_timeout_s: float) -> None:
         self.path = path
+        self._mapped = Mapped(path)
         self.connection = connect(path, busy_timeout_s)
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Row]:
         """Return all rows of a query."""
-        with mapped(self.path):
+        with self._mapped:
             return self.connection.execute(statement, values).fetchall()
 
     def one(self, statement: str, values: Sequence[Value] = ()) -> Row | None:
         """Return the first row of a query, None when there is none."""
-        with mapped(self.path):
+        with self._mapped:
             row: Row | None = self.connection.execute(statement, values).fetchone()
         return row
 
     def run(self, statement: str, values: Sequence[Value] = ()) -> int:
         """Execute a statement that changes rows; return how many."""
-        with mapped(self.path):
+        with self._mapped:
             return self.connection.execute(statement, values).rowcount
 
-    def run_many(self, statement: str, rows: Iterable[Sequence[Value]]) -> None:
+    def run_many(self, statement: str, rows: Sequence[Sequence[Value]]) -> None:
         """Execute a statement once for each row of values."""
-        with mapped(self.path):
-            self.connection.executemany(statement, rows)
+        if rows:
+            with self._mapped:
+                self.connection.executemany(statement, rows)
 
     def script(self, text: str) -> None:
         """Execute statements to their end, whatever rows they would return."""
-        with mapped(self.path):
+        with self._mapped:
             self.connection.executescript(text)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; a block that has rolled back itself commits nothing."""
         connection = self.connection
-        with mapped(self.path):
+        with self._mapped:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -73,7 +74,7 @@ class Database:
         if self.connection.in_transaction:
             yield
             return
-        with mapped(self.path):
+        with self._mapped:
             self.connection.execute("BEGIN")
             try:
                 yield
@@ -88,11 +89,13 @@ class Database:
 
 
 def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """Cut into pieces of few different lengths, so that their statements stay prepared: two for 500 items."""
+    """Cut into pieces of few different lengths: one, two or three times a power of four.
+
+    So their statements stay prepared: preparing one of many rows takes longer than executing it.
+    """
     start = 0
     while (left := len(items) - start) > 0:
-        size = min(_ROWS_AT_ONCE, left)
-        if size > _ROWS_STEP:
-            size -= size % _ROWS_STEP
+        shift = (left.bit_length() - 1) // 2 * 2
+        size = min(_ROWS_AT_ONCE, left >> shift << shift)
         yield items[start : start + size]
         start += size

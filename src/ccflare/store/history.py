@@ -60,16 +60,25 @@ class History:
     def add(self, exchanges: Sequence[Exchange]) -> Sequence[Exchange]:
         """Write rows and add them to their sums, inside the caller's transaction; return those that are new.
 
-        One that is there already is neither written nor counted again.
+        One that is there already is neither written nor counted again: a commit that was reported as failed had
+        succeeded, and is repeated.
         """
-        self._db.run("SAVEPOINT rows")
-        new = exchanges
-        if not self._insert(new):  # a commit that was reported as failed had succeeded, and is repeated
-            self._db.run("ROLLBACK TO rows")
-            new = self._unknown(exchanges)
-            self._insert(new)
-        self._db.run("RELEASE rows")
-        return new
+        rows = [exchange_row(each) for each in exchanges]
+        series = self._series.of(exchanges)
+        inserted = start = 0
+        for chunk in chunks(rows):
+            inserted += self._db.run(*insert_exchanges(chunk, series[start : start + len(chunk)]))
+            start += len(chunk)
+        if inserted == len(rows):
+            self._rollups.add(rows, series)
+            return exchanges
+        new = self._latest(inserted)
+        first: dict[str, int] = {}
+        for number, each in enumerate(exchanges):
+            if each.id in new:
+                first.setdefault(each.id, number)
+        self._rollups.add([rows[number] for number in first.values()], [series[number] for number in first.values()])
+        return [exchanges[number] for number in first.values()]
 
     def page(self, wanted: Filter, *, before: Cursor | None = None, at_most: int = 50) -> list[Exchange]:
         """Return the newest exchanges that are older than a place, newest first."""
@@ -107,24 +116,9 @@ class History:
         self._series.clear()
         return gone
 
-    def _insert(self, exchanges: Sequence[Exchange]) -> bool:
-        """Write rows and their sums; say whether all rows were new. If not, nothing of it may stay."""
-        rows = [exchange_row(each) for each in exchanges]
-        series = self._series.of(exchanges)
-        inserted = 0
-        start = 0
-        for chunk in chunks(rows):
-            inserted += self._db.run(*insert_exchanges(chunk, series[start : start + len(chunk)]))
-            start += len(chunk)
-        if inserted != len(rows):
-            return False
-        self._rollups.add(rows, series)
-        return True
-
-    def _unknown(self, exchanges: Sequence[Exchange]) -> list[Exchange]:
-        by_id = {each.id: each for each in exchanges}
-        known = [each for each in by_id if self._db.one("SELECT 1 FROM requests WHERE id = ?", (each,))]
-        return [exchange for each, exchange in by_id.items() if each not in known]
+    def _latest(self, count: int) -> set[str]:
+        """Return the ids of the rows that were written last."""
+        return {each for (each,) in self._db.rows("SELECT id FROM requests ORDER BY rowid DESC LIMIT ?", (count,))}
 
     def _of_series(self, wanted: Filter, from_ms: int, end: Cursor, at_most: int) -> list[Row]:
         series = self._newest(wanted, from_ms, end)

@@ -136,7 +136,7 @@ def used_by_key(rollups: Rollups) -> dict[str, Sums]:
 def _cell(rows: Sequence[Row]) -> _Cell:
     """Add the rows of one series and minute."""
     parts = list(map(_part, rows))
-    latency = Histogram.of([part[_TIME] for part in parts]).packed()
+    latency = Histogram.packed_of([part[_TIME] for part in parts])
     if len(parts) == 1:
         return (*parts[0], latency)
     return (*map(known_sum, zip(*parts, strict=True)), latency)

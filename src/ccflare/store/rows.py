@@ -3,8 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from itertools import chain
+from functools import cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ from msgspec import UNSET
 
 from ccflare.records import Account, Binding, Credentials, Exchange, Secret, decode_attempts, encode_attempts
 from ccflare.store import AccountChange
+from ccflare.store.sums import known_sum
 from ccflare.usage import NOT_SAID, Usage
 from ccflare.vault import WrongKey
 
@@ -177,21 +177,16 @@ _CHANGE_COLUMNS = {
 
 
 def insert_exchanges(rows: Sequence[tuple[Value, ...]], series: Sequence[int]) -> tuple[str, list[Value]]:
-    """Return the statement that inserts rows of EXCHANGE_COLUMNS and their series at once; those that are there stay.
-
-    Columns that are NULL in all of them are left out, a quarter of all: the driver takes as long for a None as SQLite
-    for three values, because it looks for somebody who could adapt it.
-    """
-    columns = dict(zip(_ROW_COLUMNS, (*zip(*rows, strict=True), series), strict=True))
-    said = {name: values for name, values in columns.items() if values.count(None) < len(values)}
-    return _insert_exchanges(tuple(said), len(rows)), list(chain.from_iterable(zip(*said.values(), strict=True)))
+    """Return the statement that inserts rows of EXCHANGE_COLUMNS with their series; those that are there stay."""
+    values = [value for row, each in zip(rows, series, strict=True) for value in (*row, each)]
+    return _insert_exchanges(len(rows)), values
 
 
-@lru_cache(maxsize=64)
-def _insert_exchanges(columns: tuple[str, ...], rows: int) -> str:
-    values = ", ".join([f"({', '.join('?' * len(columns))})"] * rows)
+@cache
+def _insert_exchanges(rows: int) -> str:
+    values = ", ".join([f"({', '.join('?' * len(_ROW_COLUMNS))})"] * rows)
     return f"""
-        INSERT INTO requests ({", ".join(columns)}) VALUES {values}
+        INSERT INTO requests ({", ".join(_ROW_COLUMNS)}) VALUES {values}
         ON CONFLICT (id) DO NOTHING"""  # noqa: S608  # constants
 
 
@@ -335,14 +330,9 @@ def _token_values(usage: Usage) -> tuple[Value, ...]:
         return _NO_TOKENS
     # The original's cache_creation_input_tokens is the total, whether upstream said it or only its parts.
     written, output = usage.cache_write_tokens, usage.output_tokens
-    prompt = _known_sum(usage.input_tokens, usage.cache_read_input_tokens, written)
+    prompt = known_sum((usage.input_tokens, usage.cache_read_input_tokens, written))
     values = _usage_values(usage)
-    return (prompt, output, _known_sum(prompt, output), *values[:_WRITTEN], written, *values[_WRITTEN + 1 :])
-
-
-def _known_sum(*counts: int | None) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    return (prompt, output, known_sum((prompt, output)), *values[:_WRITTEN], written, *values[_WRITTEN + 1 :])
 
 
 def exchange_of(row: sqlite3.Row | tuple[Any, ...]) -> Exchange:

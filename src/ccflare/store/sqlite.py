@@ -22,7 +22,7 @@ from ccflare.store.database import Database, Row, chunks
 from ccflare.store.flows import Flows
 from ccflare.store.history import History
 from ccflare.store.leftovers import Leftovers
-from ccflare.store.opening import mapped
+from ccflare.store.opening import Mapped
 from ccflare.store.owners import OwnerTable
 from ccflare.store.payloads import Payloads
 from ccflare.store.prices import KeptPrices
@@ -53,7 +53,7 @@ class SqliteStore:
         self._opened: dict[Row, Credentials] = {}
         self.tokens = StoredTokens(self._db, self._safe)
         try:
-            with mapped(self._path):
+            with Mapped(self._path):
                 self._version = self._data_version()
             self._file = _identity(self._path)
         except BaseException:
@@ -62,7 +62,7 @@ class SqliteStore:
 
     def accounts(self) -> list[Account]:
         """Return all accounts, oldest first."""
-        with mapped(self._path):
+        with Mapped(self._path):
             return [rows.account_of(row) for row in self._connection.execute(rows.SELECT_ACCOUNTS)]
 
     def credentials(self) -> dict[str, Credentials]:
@@ -120,7 +120,7 @@ class SqliteStore:
 
     def bindings(self, *, bound_since_ms: int) -> list[Binding]:
         """Return the session bindings made at or after an instant, oldest first."""
-        with mapped(self._path):
+        with Mapped(self._path):
             found = self._connection.execute(rows.SELECT_BINDINGS, (bound_since_ms,))
             return [Binding(*row) for row in found]
 
@@ -136,7 +136,7 @@ class SqliteStore:
 
     def session_counts(self, *, bound_since_ms: int) -> dict[str, int]:
         """Return how many sessions each account was bound to since an instant."""
-        with mapped(self._path):
+        with Mapped(self._path):
             return dict(self._connection.execute(rows.COUNT_SESSIONS, (bound_since_ms,)).fetchall())
 
     def write(self, batch: Batch) -> None:
@@ -144,7 +144,7 @@ class SqliteStore:
         with self._db.transaction():
             new = self.history.add(batch.exchanges)
             self._upsert_bindings(batch.bindings)
-            self._connection.executemany(rows.UPDATE_RUN_TIME, map(rows.run_time_row, batch.accounts))
+            self._db.run_many(rows.UPDATE_RUN_TIME, list(map(rows.run_time_row, batch.accounts)))
             self._count(new)
             self.client_keys.count(new)
             self.client_keys.used(batch.keys_used)
@@ -153,7 +153,7 @@ class SqliteStore:
 
     def exchanges(self, *, after: str = "", at_most: int = 1000) -> list[Exchange]:
         """Return exchanges whose id sorts behind `after`, oldest first."""
-        with mapped(self._path):
+        with Mapped(self._path):
             found = self._connection.execute(rows.SELECT_EXCHANGES, (after, at_most)).fetchall()
         return [rows.exchange_of(row) for row in found]
 
@@ -175,12 +175,12 @@ class SqliteStore:
 
     def counts(self) -> Counts:
         """Count the rows. The cost grows with the history."""
-        with mapped(self._path):
+        with Mapped(self._path):
             return Counts(*self._connection.execute(rows.COUNT_ROWS).fetchone())
 
     def changed(self) -> bool:
         """Say whether another connection has committed since this was asked last, or since opening."""
-        with mapped(self._path):
+        with Mapped(self._path):
             before, self._version = self._version, self._data_version()
         return before != self._version
 
@@ -208,13 +208,13 @@ class SqliteStore:
             values = [value for binding in chunk for value in rows.binding_row(binding)]
             self._connection.execute(rows.upsert_bindings(len(chunk)), values)
         latest = rows.latest_bindings(bindings)
-        self._connection.executemany(rows.UPDATE_SESSION, [(at, key) for key, at in latest.items()])
+        self._db.run_many(rows.UPDATE_SESSION, [(at, key) for key, at in latest.items()])
 
     def _count(self, exchanges: Sequence[Exchange]) -> None:
         served = Counter(exchange.account_id for exchange in exchanges)
         last = {exchange.account_id: exchange.timestamp_ms for exchange in exchanges}
         counted = [(n, last[key], key) for key, n in served.items() if key is not None]
-        self._connection.executemany(rows.UPDATE_COUNTERS, counted)
+        self._db.run_many(rows.UPDATE_COUNTERS, counted)
 
     def _insert_account(self, account: Account, credentials: Credentials) -> None:
         self._check_name(account.name, account.id)
