@@ -7,8 +7,8 @@ Capturing keeps references to bytes that exist anyway, and never touches the exc
 import contextlib
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -218,7 +218,19 @@ _MOST_NAMES = 1000
 _LONGEST_NAME = 64
 
 
-def redacted(captured: Captured, decode: Decode) -> Payload:
+class Searched(Protocol):
+    """Knows which parts of a request's body were searched for credentials before."""
+
+    def unsearched(self, session: str | None, body: bytes, credentials: Collection[bytes]) -> Sequence[bytes]:
+        """Return the parts of a body that may have one of these credentials, or a client key, in them."""
+        ...
+
+    def note(self, session: str | None, body: bytes, credentials: Iterable[bytes]) -> None:
+        """Take note of the body that was looked at last, as it is kept."""
+        ...
+
+
+def redacted(captured: Captured, decode: Decode, searched: Searched) -> Payload:
     """Return what may be kept. Bodies stay byte for byte, except that credentials of this very exchange are masked, and
     whatever is a client key.
 
@@ -228,13 +240,17 @@ def redacted(captured: Captured, decode: Decode) -> Payload:
     found = _request_head(captured)
     secrets, request_head = found.secrets, found.with_length(captured.request_headers)
     response_head = _head(captured.response_headers, secrets)
+    request = captured.request.content()
+    parts = searched.unsearched(captured.session, request.data, secrets.values)
+    request = _masked_content(request, request_head, secrets, decode, parts)
+    searched.note(captured.session, request.data, secrets.values)
     return Payload(
         id=captured.id,
         timestamp_ms=captured.timestamp_ms,
         session=captured.session,
         target=found.target,
         request_head=request_head,
-        request=_masked_content(captured.request.content(), request_head, secrets, decode),
+        request=request,
         status=captured.status,
         response_head=response_head,
         response=_masked_content(captured.response.content(), response_head, secrets, decode),
@@ -368,23 +384,27 @@ class _Secrets:
         return False
 
 
-def _masked_content(content: Content, head: bytes, secrets: _Secrets, decode: Decode) -> Content:
-    """Overwrite secrets in a body, its length unchanged."""
+def _masked_content(
+    content: Content, head: bytes, secrets: _Secrets, decode: Decode, parts: Sequence[bytes] | None = None
+) -> Content:
+    """Overwrite secrets in a body, its length unchanged. `parts`: what of it may have any, if that is not all."""
     data = content.data
     coding = _coding(head) if data else None
     if coding is not None:
         plain = decode(coding, data)
         if not plain or secrets.are_in(plain) or CLIENT_KEY.search(plain) is not None:
             return Content(b"", content.length)
-    if secrets.are_in(data):
-        for secret in secrets.values:
-            data = data.replace(secret, b"*" * len(secret))
+    for part in (data,) if parts is None else parts:
+        if secrets.are_in(part) or CLIENT_KEY.search(part) is not None:
+            for secret in secrets.values:
+                data = data.replace(secret, b"*" * len(secret))
+            data = CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)
+            break
     if content.truncated:
         for secret in secrets.values:
             with contextlib.suppress(StopIteration):
                 rest = next(_beginnings_at_the_end(data, secret))
                 data = data[:-rest] + b"*" * rest
-    data = CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)  # the same object when there is none
     return content if data is content.data else Content(data, content.length)
 
 

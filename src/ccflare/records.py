@@ -24,6 +24,7 @@ Outcome = Literal[
 
 CLIENT_KEY_PREFIX = "ccf_"
 """What every client key begins with, so that people and redaction recognise one."""
+CLIENT_KEY_BYTES = 47
 CLIENT_KEY = re.compile(rb"ccf_[A-Za-z0-9_-]{43}")
 """A whole client key, wherever it stands."""
 SESSION_COOKIE = "ccflare_session"

@@ -3,6 +3,7 @@
 import pytest
 
 from ccflare.errors import TransportError
+from ccflare.journal.searched import SearchedBodies
 from ccflare.payload import MAX_BODY_BYTES, Payload, Tape, redacted
 from flow.scripted import MESSAGE, Answer, Client, World, error, stream
 
@@ -14,7 +15,7 @@ def payload_of(world: World) -> Payload:
     """Return what the only exchange has left."""
     [captured] = world.captured
     assert captured is not None
-    return redacted(captured, lambda _coding, data: data)
+    return redacted(captured, lambda _coding, data: data, SearchedBodies())
 
 
 async def test_an_exchange_is_captured_as_both_sides_saw_it() -> None:

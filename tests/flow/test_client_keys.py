@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ccflare.client_keys import digest_of
+from ccflare.journal.searched import SearchedBodies
 from ccflare.payload import redacted
 from ccflare.records import Admission, Secret
 from ccflare.wire import Headers
@@ -151,7 +152,7 @@ async def test_the_key_is_in_no_payload() -> None:
     await made.ask(Client(body, headers=headers, target=b"/v1/messages?hint=" + boss + b"&x=1"))
     [captured] = made.captured
     assert captured is not None
-    payload = redacted(captured, lambda _coding, data: data)
+    payload = redacted(captured, lambda _coding, data: data, SearchedBodies())
     everything = f"{payload.target} {payload.request_headers} {payload.request.data!r} {made.rows}"
     assert "ccf_w" not in everything
     assert "ccf_b" not in everything

@@ -148,10 +148,10 @@ async def test_exchanges_do_not_wait_for_payloads(unswept: Bench, monkeypatch: p
     """However long payloads take, an exchange that comes meanwhile is written after at most one step of them."""
     write, order = Payloads.write, list[str]()
 
-    def slow(payloads: Payloads, batch: list[Payload], **budget: int) -> int:
+    def slow(payloads: Payloads, batch: list[Payload], *told: Any, budget_bytes: int) -> int:
         order.append("payloads")
         time.sleep(0.03)
-        return write(payloads, batch, **budget)
+        return write(payloads, batch, *told, budget_bytes=budget_bytes)
 
     monkeypatch.setattr(Payloads, "write", slow)
     unswept.journal.start()
@@ -187,10 +187,10 @@ async def test_payloads_wait_for_a_failing_store_and_exchanges_do_not(
     """A store that has no room for payloads still gets its exchanges in time; later it gets the payloads."""
     write, failing = Payloads.write, [True]
 
-    def fail(payloads: Payloads, batch: list[Payload], **budget: int) -> int:
+    def fail(payloads: Payloads, batch: list[Payload], *told: Any, budget_bytes: int) -> int:
         if failing[0]:
             raise StoreError("no room for it")
-        return write(payloads, batch, **budget)
+        return write(payloads, batch, *told, budget_bytes=budget_bytes)
 
     monkeypatch.setattr(Payloads, "write", fail)
     unswept.journal.start()
@@ -210,7 +210,7 @@ async def test_payloads_do_not_hold_up_the_end(
 ) -> None:
     """At the end exchanges are written first, and payloads as far as there is time."""
 
-    def fail(_payloads: Payloads, _batch: list[Payload], **_budget: int) -> int:
+    def fail(_payloads: Payloads, _batch: list[Payload], *_told: Any, **_budget: int) -> int:
         raise error
 
     monkeypatch.setattr(Payloads, "write", fail)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ccflare.journal.searched import SearchedBodies
 from ccflare.payload import MAX_BODY_BYTES, Captured, Content, Payload, Tape, field_lines, redacted, redacted_target
 from ccflare.records import Exchange, Secret
 from ccflare.wire import ByteBudget, Headers
@@ -36,8 +37,8 @@ def captured(
     return made
 
 
-def readable(made: Captured) -> Payload:
-    return redacted(made, lambda _coding, data: zlib.decompress(data, 31))
+def readable(made: Captured, searched: SearchedBodies | None = None) -> Payload:
+    return redacted(made, lambda _coding, data: zlib.decompress(data, 31), searched or SearchedBodies())
 
 
 # Capturing.
@@ -258,7 +259,7 @@ def test_a_client_key_inside_a_coded_body(own: str) -> None:
 def test_a_body_in_a_coding_that_is_not_known() -> None:
     """Nobody can say what is in it: nothing but its length is kept."""
     made = captured(b"\x01\x02", headers=[(b"Content-Encoding", b"gzip, compress")])
-    assert redacted(made, lambda _coding, _data: b"").request == Content(b"", 2)
+    assert redacted(made, lambda _coding, _data: b"", SearchedBodies()).request == Content(b"", 2)
 
 
 def test_a_placeholder_is_no_secret() -> None:

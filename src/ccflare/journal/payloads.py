@@ -10,10 +10,12 @@ from ccflare.coding import decoder
 from ccflare.errors import StoreBusy, StoreError
 from ccflare.journal.inbox import Inbox
 from ccflare.journal.retention import Retention
+from ccflare.journal.searched import SearchedBodies
 from ccflare.journal.trouble import REPORT_EVERY_S, Trouble
 from ccflare.journal.watch import WatchedStore
 from ccflare.payload import Captured, Payload, redacted
 from ccflare.store import packing  # noqa: F401  # a server has it from the start: descriptors may run out later
+from ccflare.store.difference import Told
 
 log = logging.getLogger("ccflare.async-db-writer")
 
@@ -36,6 +38,7 @@ class PayloadWriter:
         self._store = store
         self._rules = rules
         self._waiting: deque[Captured] = deque()
+        self._searched = SearchedBodies()
         self._trouble = Trouble()
         self._reported, self._report_at = 0, 0.0
 
@@ -52,8 +55,8 @@ class PayloadWriter:
         """Write the first few. A failing store puts them off; meanwhile new ones push no exchange aside."""
         batch = self._next()
         try:
-            payloads, budget_bytes = self._redacted(batch), self._rules().payload_bytes
-            self.written += self._store.here().payloads.write(payloads, budget_bytes=budget_bytes)
+            (payloads, told), budget_bytes = self._redacted(batch), self._rules().payload_bytes
+            self.written += self._store.here().payloads.write(payloads, told, budget_bytes=budget_bytes)
         except StoreError as error:
             if not isinstance(error, StoreBusy):
                 self._store.close()  # it may be the connection that is broken
@@ -95,15 +98,17 @@ class PayloadWriter:
             batch.append(captured)
         return batch
 
-    def _redacted(self, batch: list[Captured]) -> list[Payload]:
-        payloads = []
+    def _redacted(self, batch: list[Captured]) -> tuple[list[Payload], dict[str, Told]]:
+        payloads, told = list[Payload](), dict[str, Told]()
         for captured in batch:
             try:
-                payloads.append(redacted(captured, _decode))
+                payloads.append(redacted(captured, _decode, self._searched))
+                if self._searched.told is not None:
+                    told[captured.id] = self._searched.told
             except Exception:
                 log.exception("Failed to capture streaming response: %s cannot be redacted", captured.id)
                 self.refused += 1
-        return payloads
+        return payloads, told
 
 
 def _decode(coding: bytes, data: bytes) -> bytes:

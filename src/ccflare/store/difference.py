@@ -5,11 +5,24 @@ block, messages at the end. Finding those places costs a comparison of bytes, a 
 to find them again.
 """
 
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 Piece: TypeAlias = tuple[int, int, int]
 """So many bytes of the base, from a place on, and so many new ones behind them: place, bytes, new bytes."""
 
+
+class Told(NamedTuple):
+    """A body by what it has in common with another one."""
+
+    base: bytes
+    """The very object that it was compared with."""
+    pieces: list[Piece]
+    fresh: bytes
+
+
+NOTHING_TOLD: Final[Mapping[str, Told]] = MappingProxyType({})
 MOST_PIECES: Final = 32
 _PROBE_BYTES = 32
 """What is taken for the same place when it is found again."""

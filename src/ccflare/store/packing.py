@@ -9,7 +9,7 @@ prefix, took 65 us; making those compressors was most of it.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -19,7 +19,7 @@ import zstandard
 from ccflare.errors import StoreError
 from ccflare.payload import MAX_BODY_BYTES, Content, Payload
 from ccflare.store import first_packing
-from ccflare.store.difference import Piece, difference, restored
+from ccflare.store.difference import NOTHING_TOLD, Piece, Told, difference, restored
 from ccflare.store.phrases import PHRASES
 
 LEVEL: Final = 3
@@ -155,13 +155,13 @@ class Packer:
         """Return the groups there are that payloads would go to."""
         return {group.id for group in map(self._group_of, payloads) if group is not None}
 
-    def pack(self, payloads: Sequence[Payload]) -> list[Packed]:
+    def pack(self, payloads: Sequence[Payload], told: Mapping[str, Told] = NOTHING_TOLD) -> list[Packed]:
         """Return payloads as they are to be stored.
 
         Many are compressed by one call: each call gives the interpreter away, and beside a busy event loop getting it
         back costs as much as compressing.
         """
-        prepared = [self._prepare(each) for each in payloads]
+        prepared = [self._prepare(each, told.get(each.id)) for each in payloads]
         frames = self._frames([plain for *_, plain in prepared])
         return [
             Packed(each.id, each.timestamp_ms, group_id, base_id, frame)
@@ -174,11 +174,11 @@ class Packer:
         frames = self._compressor.multi_compress_to_buffer(plain)
         return [frames[number].tobytes() for number in range(len(plain))]
 
-    def _prepare(self, payload: Payload) -> tuple[str, str | None, bytes]:
+    def _prepare(self, payload: Payload, told: Told | None) -> tuple[str, str | None, bytes]:
         """Return the group and the base of a payload, and what is to be compressed; the next are told by it."""
         request = payload.request.data
         session = self._open(payload)
-        base, pieces, fresh = _told(session.bases, request)
+        base, pieces, fresh = _told(session.bases, request, told)
         if payload.session is not None:
             continued = base if len(fresh) <= _SAME_BRANCH * len(request) else None
             depth = 0 if base is None else base.depth + 1
@@ -273,11 +273,12 @@ def _plain(payload: Payload, pieces: list[Piece], fresh: bytes) -> bytes:
     return b"".join((msgspec.json.encode(contents), b"\n", request_head, response_head, fresh, answer))
 
 
-def _told(bases: list[_Base], request: bytes) -> tuple[_Base | None, list[Piece], bytes]:
+def _told(bases: list[_Base], request: bytes, told: Told | None) -> tuple[_Base | None, list[Piece], bytes]:
     """Return the base that a body has most in common with, of equals the latest; and the body told by it."""
     best: tuple[_Base | None, list[Piece], bytes] = (None, [(0, 0, len(request))], request)
     for base in reversed(bases):
-        pieces, fresh = difference(base.request, request)
+        compared = told is not None and told.base is base.request
+        pieces, fresh = told[1:] if told is not None and compared else difference(base.request, request)
         if len(fresh) < len(best[2]):
             best = base, pieces, fresh
         if len(fresh) <= _SAME_BRANCH * len(request):

@@ -1,6 +1,6 @@
 """What was said in exchanges: written by the journal, read by people, forgotten by age and by size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import msgspec
 
 from ccflare.payload import Payload
 from ccflare.store.database import Database, Value, chunks
+from ccflare.store.difference import NOTHING_TOLD, Told
 
 if TYPE_CHECKING:
     from ccflare.store.packing import Packed, Packer
@@ -62,11 +63,12 @@ class Payloads:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def write(self, payloads: Sequence[Payload], *, budget_bytes: int) -> int:
+    def write(self, payloads: Sequence[Payload], told: Mapping[str, Told] = NOTHING_TOLD, *, budget_bytes: int) -> int:
         """Keep payloads whose exchanges are stored, in one transaction; return how many are new.
 
         Of the others nothing is kept: their exchanges were cleared in the meantime. The budget is what all may take;
-        the smaller it is, the fewer are put together that can only be forgotten together.
+        the smaller it is, the fewer are put together that can only be forgotten together. `told` are requests, by
+        their exchange's id, that were compared with an earlier one already.
         """
         self._packer.keep_within(budget_bytes)
         try:
@@ -74,7 +76,7 @@ class Payloads:
                 wanted = set(msgspec.json.decode(self._told(_WANTED, [each.id for each in payloads])))
                 new = [each for each in payloads if each.id in wanted]
                 self._check_groups(new)
-                packed = self._packer.pack(new)
+                packed = self._packer.pack(new, told)
                 self._insert(packed)
         except BaseException:
             self._packer.forget()  # nothing may be compressed against what is not stored
