@@ -1,8 +1,9 @@
 """What was said in exchanges: written by the journal, read by people, forgotten by age and by size."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,17 +14,12 @@ from ccflare.store.difference import NOTHING_TOLD, Told
 if TYPE_CHECKING:
     from ccflare.store.packing import Packed, Packer
 
-# These answer with one row: every row that is fetched beside a busy event loop waits for its turn.
-_WANTED = """
-    SELECT json_group_array(value) FROM json_each(?)
-    WHERE value IN (SELECT id FROM requests) AND value NOT IN (SELECT id FROM payloads)"""
-_OPEN_GROUPS = """
-    SELECT COUNT(*) FROM json_each(?) JOIN payload_groups ON payload_groups.id = value WHERE ended > 0"""
-
-_UPSERT_GROUPS = """
-    INSERT INTO payload_groups (id, ended, bytes)
-    SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
-    ON CONFLICT (id) DO UPDATE SET ended = max(ended, excluded.ended), bytes = bytes + excluded.bytes"""
+# It answers with one row: every row that is fetched beside a busy event loop waits for its turn.
+_WANTED_AND_OPEN = """
+    SELECT
+        (SELECT json_group_array(value) FROM json_each(?)
+         WHERE value IN (SELECT id FROM requests) AND value NOT IN (SELECT id FROM payloads)),
+        (SELECT COUNT(*) FROM json_each(?) JOIN payload_groups ON payload_groups.id = value WHERE ended > 0)"""
 
 _CHAIN = """
     WITH RECURSIVE chain (id, base, depth) AS (
@@ -73,10 +69,7 @@ class Payloads:
         self._packer.keep_within(budget_bytes)
         try:
             with self._db.transaction():
-                wanted = set(msgspec.json.decode(self._told(_WANTED, [each.id for each in payloads])))
-                new = [each for each in payloads if each.id in wanted]
-                self._check_groups(new)
-                packed = self._packer.pack(new, told)
+                packed = self._packer.pack(self._wanted(payloads), told)
                 self._insert(packed)
         except BaseException:
             self._packer.forget()  # nothing may be compressed against what is not stored
@@ -119,16 +112,14 @@ class Payloads:
 
         return Packer()
 
-    def _told(self, query: str, things: Iterable[object]) -> Any:
-        """Return the one value that a query tells of some things."""
-        row = self._db.one(query, (msgspec.json.encode(list(things)).decode(),))
-        return None if row is None else row[0]
-
-    def _check_groups(self, payloads: Iterable[Payload]) -> None:
-        """Begin new groups when an open one was deleted: by retention, or by another process."""
-        groups = self._packer.groups_of(payloads)
-        if groups and self._told(_OPEN_GROUPS, groups) != len(groups):
+    def _wanted(self, payloads: Sequence[Payload]) -> list[Payload]:
+        """Return those that are to be kept. New groups begin when an open one was deleted, by whomever."""
+        ids, groups = [each.id for each in payloads], self._packer.groups_of(payloads)
+        [(wanted, still_open)] = self._db.rows(_WANTED_AND_OPEN, (_json(ids), _json(list(groups))))
+        if still_open != len(groups):
             self._packer.forget()
+        chosen = set(msgspec.json.decode(wanted))
+        return [each for each in payloads if each.id in chosen]
 
     def _insert(self, packed: Sequence["Packed"]) -> None:
         groups: dict[str, tuple[str, int, int]] = {}
@@ -140,8 +131,8 @@ class Payloads:
                 groups[each.group_id] = each.group_id, max(ended, each.timestamp_ms), size + before
                 values += (each.id, each.timestamp_ms, each.group_id, each.base, size, each.frame, each.packing)
             self._db.run(_insert_payloads(len(some)), values)
-        if groups:
-            self._db.run(_UPSERT_GROUPS, (msgspec.json.encode(list(groups.values())).decode(),))
+        for some_groups in chunks(list(groups.values())):
+            self._db.run(_upsert_groups(len(some_groups)), list(chain.from_iterable(some_groups)))
 
     def _forget_ours(self, before_ms: int, budget_bytes: int, at_most: int) -> int:
         forgotten, over_bytes = 0, self.size_bytes() - budget_bytes
@@ -183,3 +174,14 @@ class Payloads:
 def _insert_payloads(count: int) -> str:
     places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
     return f"INSERT INTO payloads (id, timestamp, group_id, base, bytes, head, packing) VALUES {places}"  # noqa: S608  # question marks
+
+
+@cache
+def _upsert_groups(count: int) -> str:
+    return f"""
+        INSERT INTO payload_groups (id, ended, bytes) VALUES {", ".join(["(?, ?, ?)"] * count)}
+        ON CONFLICT (id) DO UPDATE SET ended = max(ended, excluded.ended), bytes = bytes + excluded.bytes"""  # noqa: S608  # question marks
+
+
+def _json(texts: list[str]) -> str:
+    return msgspec.json.encode(texts).decode()
