@@ -218,7 +218,7 @@ class OpenExchange:
         success = self.error is None and 200 <= self.status < 300
         usage = NOT_SAID if metered is None else metered.usage
         model = usage.model or self.ask.model
-        if model is not None and (clean := self.clean(model)) != model:
+        if model is not None and model not in prices.models and (clean := self.clean(model)) != model:
             model, usage = clean, msgspec.structs.replace(usage, model=clean)
         return Exchange(
             id=self.id,

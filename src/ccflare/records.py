@@ -276,7 +276,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
 def new_id(now_ms: int, rng: random.Random) -> str:
     """Return a time-ordered UUID (version 7, RFC 9562 §5.7): rows made later sort later."""
     value = (now_ms & 0xFFFFFFFFFFFF) << 80 | 0x7 << 76 | rng.getrandbits(12) << 64 | 0b10 << 62 | rng.getrandbits(62)
-    text = f"{value:032x}"
+    text = value.to_bytes(16, "big").hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

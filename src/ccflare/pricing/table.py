@@ -88,7 +88,7 @@ def cost(usage: Usage, table: PriceTable) -> int | None:
     scale = MILLION
     if price.factors_permille:
         for key, word in (("inference_geo", usage.inference_geo), ("speed", usage.speed)):
-            permille = price.factors_permille.get(f"{key}={word}")
+            permille = None if word is None else price.factors_permille.get(f"{key}={word}")
             if permille is not None:
                 exact, scale = exact * permille, scale * 1000
     exact += (usage.web_search_requests or 0) * table.web_search_microusd * scale

@@ -237,8 +237,8 @@ class Connection(asyncio.Protocol):
             self._arm(self._last_byte_at + self.idle_s)
 
     def _finish(self) -> None:
-        response = cast("Response", self._response)
-        self._response = None
+        response, self._response = self._response, None
+        assert response is not None  # noqa: S101
         self.take = _nowhere
         if self._parser.reusable and response.body_sent:
             if self._reading_paused:
