@@ -117,7 +117,7 @@ class History:
         return gone
 
     def _latest(self, count: int) -> set[str]:
-        """Return the ids of the rows that were written last."""
+        """Return the ids of the rows that were written last: a row's number is above all others."""
         return {each for (each,) in self._db.rows("SELECT id FROM requests ORDER BY rowid DESC LIMIT ?", (count,))}
 
     def _of_series(self, wanted: Filter, from_ms: int, end: Cursor, at_most: int) -> list[Row]:
