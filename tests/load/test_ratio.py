@@ -15,7 +15,7 @@ from load_kit import Client, Rig, rig, run
 
 ROUNDS = 9
 EXCHANGES = 60
-RATIO = 14.0
+RATIO = 10.0
 
 
 class Relay(asyncio.Protocol):
