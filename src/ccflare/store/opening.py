@@ -57,7 +57,7 @@ def _kind_of(error: BaseException) -> type[ValueError | StoreError] | None:
         return ValueError
     if isinstance(error, sqlite3.Error):
         return StoreBusy if is_busy(error) else StoreError
-    return None
+    return StoreError if isinstance(error, UnicodeDecodeError) else None  # a complaint that quotes what is no text
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -89,6 +89,8 @@ def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
             connection.close()
         if isinstance(error, sqlite3.Error):
             raise _opening_error(path, error) from error
+        if isinstance(error, UnicodeDecodeError):  # SQLite complains, and quotes what is no text
+            raise StoreError(f"Cannot open database: {path}: its schema is damaged") from error
         raise
     return connection
 
