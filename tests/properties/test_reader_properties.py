@@ -5,6 +5,7 @@ from unittest.mock import patch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ccflare.ingress.head import LONGEST_KNOWN, known_head, new_head
 from reading_kit import Peer, good_requests, mangled_requests, read, repeated_heads
 
 
@@ -73,3 +74,15 @@ def test_a_known_head_is_not_parsed() -> None:
     peer.feed(_post(b"x", b"X-A: b"))
     assert peer.requests[-1].memory is not peer.requests[0].memory
     assert (b"X-A", b"b") in peer.requests[-1].headers
+
+
+def test_a_long_head_is_not_remembered() -> None:
+    """What is kept of a head for each open connection is bounded by its length."""
+
+    def known(size: int) -> bool:
+        value = b"x" * (size - len(b"POST / HTTP/1.1\r\nContent-Length: 1\r\nX: \r\n\r\n"))
+        data = b"POST / HTTP/1.1\r\nContent-Length: 1\r\nX: %b\r\n\r\n" % value
+        return known_head(new_head(b"POST", b"/", [(b"Content-Length", b"1"), (b"X", value)], "1.1"), data) is not None
+
+    assert known(LONGEST_KNOWN)
+    assert not known(LONGEST_KNOWN + 1)
