@@ -226,9 +226,10 @@ async def test_what_is_made_by_another_process_counts_within_a_second(api: Api) 
 async def used(api: Api) -> None:
     """Fill the history: two of the program's, one of the revoked key's, one without a key."""
     api.client.headers.update(as_(BOSS))
-    mine = [exchange(n, client_key_id="key-worker", timestamp_ms=api_now_ms() - n) for n in (1, 2)]
-    gone = exchange(3, client_key_id="key-gone", cost_microusd=9, timestamp_ms=api_now_ms() - 3)
-    without = exchange(4, timestamp_ms=api_now_ms() - 4)
+    now_ms = api_now_ms()
+    mine = [exchange(n, client_key_id="key-worker", timestamp_ms=now_ms - n) for n in (1, 2)]
+    gone = exchange(3, client_key_id="key-gone", cost_microusd=9, timestamp_ms=now_ms - 3)
+    without = exchange(4, timestamp_ms=now_ms - 4)
     await api.store(lambda store: store.write(Batch(exchanges=[*mine, gone, without])))
 
 
