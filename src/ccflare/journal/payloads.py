@@ -54,6 +54,7 @@ class PayloadWriter:
     def write_some(self) -> None:
         """Write the first few. A failing store puts them off; meanwhile new ones push no exchange aside."""
         batch = self._next()
+        self._store.rests.begin(len(self._waiting))
         try:
             (payloads, told), budget_bytes = self._redacted(batch), self._rules().payload_bytes
             self.written += self._store.here().payloads.write(payloads, told, budget_bytes=budget_bytes)
@@ -101,6 +102,7 @@ class PayloadWriter:
     def _redacted(self, batch: list[Captured]) -> tuple[list[Payload], dict[str, Told]]:
         payloads, told = list[Payload](), dict[str, Told]()
         for captured in batch:
+            self._store.rests.take()
             try:
                 payloads.append(redacted(captured, _decode, self._searched))
                 if self._searched.told is not None:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ccflare.errors import KeyMismatch
+from ccflare.journal.rests import Rests
 from ccflare.records import Account, Admission, Binding, Credentials, Exchange, Owned
 from ccflare.store import Store
 
@@ -61,6 +62,8 @@ class WatchedStore:
         self._learnt_ms = int(time.time() * 1000)
         self._unlearnt = False
         self._store: Store | None = None
+        self.rests = Rests()
+        """Taken between statements."""
         self._told: tuple[list[Account], dict[str, Credentials]] | None = None
         self._told_keys: Admission | None = None
         self._stale = True
@@ -77,6 +80,7 @@ class WatchedStore:
             self.close()
         if self._store is None:
             self._store = self._open_store()
+            self._store.rest_by(self.rests.take)
             self._stale = self.opened = True
         return self._store
 

@@ -203,6 +203,7 @@ class Writer:
         self._sort_in()
         while self._pending:
             batch = self._pending.batch(self._pace.batch_rows)
+            self._store.rests.begin(self._inbox.waiting)
             written = self._write(self._store.here(), batch)
             self._pending.forget(batch)
             self._inbox.done(batch.exchanges)

@@ -3,7 +3,7 @@
 A store is synchronous and belongs to the thread that opened it. Nothing on the request path touches one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -202,6 +202,10 @@ class Store(Protocol):
 
     def interrupt(self) -> None:
         """End the statement that runs; it raises StoreBusy. The one method that any thread may call."""
+        ...
+
+    def rest_by(self, rest: Callable[[], object]) -> None:
+        """Have `rest` called behind every statement, also inside a transaction: it may sleep for a moment."""
         ...
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ The parts of a store (accounts, history, payloads, ...) share one of these, and 
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -25,11 +25,15 @@ class Database:
         self.path = path
         self._mapped = Mapped(path)
         self.connection = connect(path, busy_timeout_s)
+        self.between: Callable[[], object] = _nothing
+        """Is called behind every statement: whoever owns the thread may rest there, also inside a transaction."""
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Row]:
         """Return all rows of a query."""
         with self._mapped:
-            return self.connection.execute(statement, values).fetchall()
+            found = self.connection.execute(statement, values).fetchall()
+        self.between()
+        return found
 
     def one(self, statement: str, values: Sequence[Value] = ()) -> Row | None:
         """Return the first row of a query, None when there is none."""
@@ -40,13 +44,16 @@ class Database:
     def run(self, statement: str, values: Sequence[Value] = ()) -> int:
         """Execute a statement that changes rows; return how many."""
         with self._mapped:
-            return self.connection.execute(statement, values).rowcount
+            changed = self.connection.execute(statement, values).rowcount
+        self.between()
+        return changed
 
     def run_many(self, statement: str, rows: Sequence[Sequence[Value]]) -> None:
         """Execute a statement once for each row of values."""
         if rows:
             with self._mapped:
                 self.connection.executemany(statement, rows)
+            self.between()
 
     def script(self, text: str) -> None:
         """Execute statements to their end, whatever rows they would return."""
@@ -99,3 +106,7 @@ def chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
         size = min(_ROWS_AT_ONCE, left >> shift << shift)
         yield items[start : start + size]
         start += size
+
+
+def _nothing() -> None:
+    """Do without a rest."""

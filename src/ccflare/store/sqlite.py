@@ -9,7 +9,7 @@ import contextlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -192,6 +192,10 @@ class SqliteStore:
         """End the statement that runs; it raises StoreBusy. The one method that any thread may call."""
         self._connection.interrupt()
 
+    def rest_by(self, rest: Callable[[], object]) -> None:
+        """Have `rest` called behind every statement, also inside a transaction: it may sleep for a moment."""
+        self._db.between = rest
+
     def close(self) -> None:
         """Close the connection. Harmless when it is closed already.
 
@@ -206,7 +210,7 @@ class SqliteStore:
     def _upsert_bindings(self, bindings: Sequence[Binding]) -> None:
         for chunk in chunks(bindings):
             values = [value for binding in chunk for value in rows.binding_row(binding)]
-            self._connection.execute(rows.upsert_bindings(len(chunk)), values)
+            self._db.run(rows.upsert_bindings(len(chunk)), values)
         latest = rows.latest_bindings(bindings)
         self._db.run_many(rows.UPDATE_SESSION, [(at, key) for key, at in latest.items()])
 
