@@ -30,6 +30,7 @@ LEARN_EVERY_S = 1.0
 LATE_MS = 3_000
 """So long after its instant something may come into the store."""
 LEARNT_AT_MOST = 1_000
+_TRIES = 3
 
 _COUNTED: dict[str, Any] = {
     "last_used_ms": None,
@@ -94,10 +95,14 @@ class WatchedStore:
             self._learn(store)
         if not self._stale:
             return
-        # In this order a new account never comes without its credential.
-        found = store.accounts(), self._credentials(store)
-        self._look_at_keys(store)
-        self._stale = False
+        for _ in range(_TRIES):
+            # In this order a new account never comes without its credential.
+            found = store.accounts(), self._credentials(store)
+            self._look_at_keys(store)
+            # What was changed meanwhile, through this server too, may have been told already: no older news behind it.
+            self._stale = store.changed()
+            if not self._stale:
+                break
         if self._lost and not found[0]:
             log.error("The database has no accounts any more; those in memory are used until one is added")
         elif self._told is None or _routed(found[0]) != _routed(self._told[0]) or found[1] != self._told[1]:

@@ -205,7 +205,7 @@ class Store(Protocol):
         ...
 
     def rest_by(self, rest: Callable[[], object]) -> None:
-        """Have `rest` called behind every statement, also inside a transaction: it may sleep for a moment."""
+        """Have `rest` called behind every statement that changes rows, also inside a transaction: it may sleep."""
         ...
 
     def close(self) -> None:

@@ -26,14 +26,12 @@ class Database:
         self._mapped = Mapped(path)
         self.connection = connect(path, busy_timeout_s)
         self.between: Callable[[], object] = _nothing
-        """Is called behind every statement: whoever owns the thread may rest there, also inside a transaction."""
+        """Is called behind every statement that changes rows: whoever owns the thread may rest there."""
 
     def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Row]:
         """Return all rows of a query."""
         with self._mapped:
-            found = self.connection.execute(statement, values).fetchall()
-        self.between()
-        return found
+            return self.connection.execute(statement, values).fetchall()
 
     def one(self, statement: str, values: Sequence[Value] = ()) -> Row | None:
         """Return the first row of a query, None when there is none."""

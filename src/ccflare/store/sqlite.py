@@ -193,7 +193,7 @@ class SqliteStore:
         self._connection.interrupt()
 
     def rest_by(self, rest: Callable[[], object]) -> None:
-        """Have `rest` called behind every statement, also inside a transaction: it may sleep for a moment."""
+        """Have `rest` called behind every statement that changes rows, also inside a transaction: it may sleep."""
         self._db.between = rest
 
     def close(self) -> None:
