@@ -89,7 +89,7 @@ def captured(of: Exchange, number: int) -> Captured:
     """Return what was captured of it."""
     made = Captured(b"/v1/messages", [(b"x-number", b"%d" % number)], ByteBudget(1 << 30))
     made.request.add(request(number))
-    made.answered(200, [])
+    made.answered(200, b"", ())
     made.response.add(response(number))
     made.close(of)
     return made

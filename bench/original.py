@@ -19,7 +19,7 @@ import msgspec
 
 from ccflare.payload import Captured
 from ccflare.records import Exchange
-from ccflare.wire import Headers
+from ccflare.wire import Headers, pairs_of
 
 _SCHEMA = """
     CREATE TABLE accounts (
@@ -110,7 +110,7 @@ def _write_payload(connection: sqlite3.Connection, of: Exchange, captured: Captu
         },
         "response": {
             "status": captured.status,
-            "headers": _fields(captured.response_headers),
+            "headers": _fields(pairs_of(captured.response_lines)),
             "body": b64encode(answer).decode(),
         },
         "meta": meta | {"success": of.success, "isStream": of.streamed, "retry": 0},

@@ -28,7 +28,7 @@ from ccflare.journal import Journal, WriterState
 from ccflare.payload import Captured
 from ccflare.records import Exchange, new_id
 from ccflare.store import Store, open_store
-from ccflare.wire import ByteBudget, Headers
+from ccflare.wire import ByteBudget, Headers, lines_of
 
 ROUNDS = 3
 SUSTAINED = 10_000
@@ -50,6 +50,7 @@ def finished(count: int) -> list[tuple[Exchange, Captured]]:
     texts = payload.requests(payload.MESSAGES, "127.0.0.1:8080", REQUEST_BYTES, SESSIONS)
     requests = [(*_cut(text), dict[object, Any]()) for text in texts]
     answers = [_cut(payload.answer(number)) for number in range(SESSIONS)]
+    names = tuple([name for name, _ in answers[0][0]])
     made = []
     for number, each in enumerate(ledger.exchanges(count, end_ms, random.Random(4))):
         at_ms, place = end_ms - count + number, number % SESSIONS
@@ -57,7 +58,7 @@ def finished(count: int) -> list[tuple[Exchange, Captured]]:
         (fields, body, known), (answer_fields, answer) = requests[place], answers[number * 7 % SESSIONS]
         said = Captured(payload.MESSAGES.encode(), fields, room, known)
         said.request.add(body)
-        said.answered(exchange.status_code, answer_fields)
+        said.answered(exchange.status_code, lines_of(answer_fields), names)
         said.response.add(answer)
         said.close(exchange)
         made.append((exchange, said))

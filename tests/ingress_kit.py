@@ -14,7 +14,7 @@ import uvloop
 import rawhttp
 from ccflare.gate import Gate
 from ccflare.ingress import Bounds, ClientRequest, IngressSettings
-from ccflare.wire import Headers, Inbound
+from ccflare.wire import Headers, Inbound, lines_of
 
 T = TypeVar("T")
 Script = Callable[[Any], Awaitable[None]]
@@ -40,7 +40,7 @@ async def echo(inbound: Inbound) -> None:
     """Answer with what arrived."""
     body = await inbound.read_body(64 << 20)
     assert body is not None
-    inbound.start(200, b"OK", [(b"x-target", inbound.target)], len(body))
+    inbound.start(200, b"OK", lines_of([(b"x-target", inbound.target)]), len(body))
     inbound.write(bytes(body))
     inbound.finish()
 

@@ -6,27 +6,27 @@ kept as they are. Each carries `x-ccflare-answer`, so that nobody takes it for u
 
 import msgspec
 
-from ccflare.wire import Headers, Inbound
+from ccflare.wire import Inbound
 
 UNAUTHENTICATED_FAILED = "Failed to forward unauthenticated request"
 ALL_FAILED = "All accounts failed to proxy the request"
 
-HEADERS: Headers = [(b"content-type", b"application/json"), (b"x-ccflare-answer", b"1")]
+LINES = b"content-type: application/json\r\nx-ccflare-answer: 1\r\n"
 """What each of these answers carries."""
 
 _KINDS = {403: "permission_error", 408: "timeout_error", 413: "request_too_large", 500: "api_error"}
 
 
-def send(inbound: Inbound, status: int, body: bytes, headers: Headers) -> None:
-    """Answer with a whole JSON body."""
-    inbound.start(status, b"", HEADERS + headers, len(body))
+def send(inbound: Inbound, status: int, body: bytes, lines: bytes = b"") -> None:
+    """Answer with a whole JSON body, and with further fields."""
+    inbound.start(status, b"", LINES + lines, len(body))
     inbound.write(body)
     inbound.finish()
 
 
 def refuse(inbound: Inbound, status: int, message: str) -> None:
     """Answer a request that is not served, in the shape that its target's callers read."""
-    send(inbound, status, refusal(inbound.target, status, message), [])
+    send(inbound, status, refusal(inbound.target, status, message))
 
 
 def refusal(target: bytes, status: int, message: str) -> bytes:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ccflare import answers
-from ccflare.beginning import Head
 from ccflare.errors import TransportError
 from ccflare.exchange import NOBODY, Held, OpenExchange
 from ccflare.meter import Meter, Sightings
@@ -13,13 +12,11 @@ from ccflare.pool import Pool
 from ccflare.providers import Provider
 from ccflare.records import Account
 from ccflare.relay import Relay
-from ccflare.transport import Response
-from ccflare.wire import Headers
+from ccflare.transport import HeaderSection, Response
+from ccflare.wire import Headers, lines_of
 
 log = logging.getLogger("ccflare.Proxy")
 usage_log = logging.getLogger("ccflare.extractUsageInfo")
-
-NO_HEAD = Head([], ())
 
 
 @dataclass(slots=True)
@@ -30,7 +27,8 @@ class OpenAttempt:
     started: float
     added: Headers = field(default_factory=list)
     """Headers that tell the client what was not as it would have been without us."""
-    head: Head = NO_HEAD
+    section: HeaderSection = field(init=False)
+    """The fields of the answer, when there is one."""
 
 
 class Delivery:
@@ -53,12 +51,13 @@ class Delivery:
             inbound.release_body()
         if response.status < 300:
             self._served(x)
-        headers = attempt.head.end_to_end + attempt.added
-        headers.append(self._timing(x))
-        inbound.start(response.status, response.reason, headers, response.content_length)
+        section = attempt.section
+        added = lines_of(attempt.added) if attempt.added else b""
+        lines = section.end_to_end + added + self._timing(x)
+        inbound.start(response.status, response.reason, lines, response.content_length)
         inbound.on_drain(response.resume)
-        meter = self._meter(x, response.status, attempt.head.coding)
-        x.answered(response.status, headers)
+        meter = self._meter(x, response.status, section.coding)
+        x.answered(response.status, lines, section.names)
         relay = x.relay = Relay(inbound, monotonic, meter, None if x.captured is None else x.captured.response)
         verdict, reason = "cancelled", None
         try:
@@ -84,18 +83,19 @@ class Delivery:
         x.account, x.status, x.response_bytes = held.account, held.status, len(held.body)
         x.fail(x.attempts[-1].reason or f"status {held.judged}")
         x.first_byte_at = self._monotonic()
-        headers = [*held.headers, self._timing(x)]
-        x.answered(held.status, headers, held.body)
-        x.inbound.start(held.status, held.reason, headers, len(held.body))
+        lines = held.lines + self._timing(x)
+        x.answered(held.status, lines, held.names, held.body)
+        x.inbound.start(held.status, held.reason, lines, len(held.body))
         x.inbound.write(held.body)
         x.inbound.finish()
 
     def own(self, x: OpenExchange, status: int, body: bytes, headers: Headers | None = None) -> None:
         """Give an answer of our own."""
         x.status, x.response_bytes, x.first_byte_at = status, len(body), self._monotonic()
-        all_headers = [*(headers or ()), self._timing(x)]
-        x.answered(status, answers.HEADERS + all_headers, body)
-        answers.send(x.inbound, status, body, all_headers)
+        headers = headers or []
+        lines = lines_of(headers) + self._timing(x)
+        x.answered(status, answers.LINES + lines, tuple([name for name, _ in headers]), body)
+        answers.send(x.inbound, status, body, lines)
 
     def _served(self, x: OpenExchange) -> None:
         back = self._pool.served(x.ask, x.account.id, self._now_ms())
@@ -132,6 +132,6 @@ class Delivery:
         if objects and x.account is not NOBODY:
             self._pool.owners.note(x.account.id, objects, self._now_ms())
 
-    def _timing(self, x: OpenExchange) -> tuple[bytes, bytes]:
-        """Return the header that tells how much of the time so far was ours."""
-        return b"server-timing", b"ccflare;dur=%.2f" % x.take_time(self._monotonic())
+    def _timing(self, x: OpenExchange) -> bytes:
+        """Return the line that tells how much of the time so far was ours."""
+        return b"server-timing: ccflare;dur=%.2f\r\n" % x.take_time(self._monotonic())

@@ -11,9 +11,9 @@ from ccflare import answers
 from ccflare.client_keys import ClientKeys
 from ccflare.records import CLIENT_KEY, CLIENT_KEY_PREFIX, ClientKey
 from ccflare.slowdown import Slowdown
-from ccflare.wire import Headers, HeadMemory, Inbound
+from ccflare.wire import HeadMemory, Inbound
 
-CHALLENGE: Headers = [(b"www-authenticate", b'Bearer realm="ccflare"')]
+CHALLENGE = b'www-authenticate: Bearer realm="ccflare"\r\n'
 _HOW = (
     "send one as x-api-key or authorization: Bearer (ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN); ccflare keys makes them"
 )
@@ -39,7 +39,7 @@ class Door:
             body = answers.error("authentication_error", f"{why}: {_HOW}")
             answers.send(inbound, 401, body, CHALLENGE)
         elif _PREFIX in inbound.target and key in map(self.keys.known, CLIENT_KEY.findall(inbound.target)):
-            answers.send(inbound, 400, answers.error("invalid_request_error", f"{_IN_TARGET}: {_HOW}"), [])
+            answers.send(inbound, 400, answers.error("invalid_request_error", f"{_IN_TARGET}: {_HOW}"))
             return None
         else:
             self._take_off(inbound)

@@ -12,7 +12,7 @@ from ccflare.pool import Ask
 from ccflare.pricing import PriceTable, cost
 from ccflare.records import Account, Attempt, ClientKey, Exchange, Secret
 from ccflare.usage import NOT_SAID
-from ccflare.wire import Body, Headers, Inbound
+from ccflare.wire import Body, Inbound
 
 UNKNOWN = Ask()
 NOBODY = Account(id="", name="no account", created_at_ms=0)
@@ -30,7 +30,9 @@ class Held:
     """The status it stands for; another than `status` for an event stream that began with an error."""
     status: int
     reason: bytes
-    headers: Headers
+    lines: bytes
+    names: tuple[bytes, ...]
+    """Upstream's, as far as they are known to be in `lines`."""
     body: bytes
     account: Account
 
@@ -167,10 +169,10 @@ class OpenExchange:
         elif not isinstance(self.body, bytes | bytearray):
             self.body = captured.request.listen(self.body)
 
-    def answered(self, status: int, headers: Headers, body: bytes = b"") -> None:
+    def answered(self, status: int, lines: bytes, names: tuple[bytes, ...], body: bytes = b"") -> None:
         """Capture the head of the answer that the client gets, and as much of the body as is there."""
         if self.captured is not None:
-            self.captured.answered(status, headers)
+            self.captured.answered(status, lines, names)
             if body:
                 self.captured.response.add(body)
 

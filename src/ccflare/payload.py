@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from ccflare.records import CLIENT_KEY, CLIENT_KEY_PREFIX, Exchange, Secret
-from ccflare.wire import ByteBudget, Headers
+from ccflare.wire import ByteBudget, Headers, lines_of
 
 log = logging.getLogger("ccflare.Proxy")
 
@@ -43,11 +43,9 @@ _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECAS
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
 _MASKED = MASK.encode()
-_END = (b"", b"")
-"""Behind the last field, so that its line ends as all others do."""
 _CODING = b"content-encoding: "
-_KEY_BEGIN = b"sk-ant-"
-_CLIENT_KEY_BEGIN = CLIENT_KEY_PREFIX.encode()
+_MARKS = (b"sk-ant-", CLIENT_KEY_PREFIX.encode(), b"earer", b"EARER")
+"""Without one of these there is nothing that `masked` would mask."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -165,8 +163,8 @@ class Captured:
     """What is captured of one exchange, credentials included; while it runs, and until it has been redacted."""
 
     __slots__ = (
-        "id", "known", "request", "request_headers", "response", "response_headers", "secrets", "session", "status",
-        "target", "timestamp_ms",
+        "id", "known", "request", "request_headers", "response", "response_lines", "response_names", "secrets",
+        "session", "status", "target", "timestamp_ms",
     )  # fmt: skip
 
     def __init__(
@@ -180,14 +178,15 @@ class Captured:
         """What was found out about requests with this target and these headers: see `_RequestHead`."""
         self.request = Tape(budget)
         self.status: int | None = None
-        self.response_headers: Headers = []
+        self.response_lines = b""
+        self.response_names: tuple[bytes, ...] = ()
         self.response = Tape(budget)
         self.secrets: list[Secret] = []
         """The credentials of the accounts that were tried."""
 
-    def answered(self, status: int, headers: Headers) -> None:
-        """Note the head of the answer that the client gets."""
-        self.status, self.response_headers = status, headers
+    def answered(self, status: int, lines: bytes, names: tuple[bytes, ...]) -> None:
+        """Note the head of the answer that the client gets: its lines, and all names in them that are not our own."""
+        self.status, self.response_lines, self.response_names = status, lines, names
 
     def close(self, exchange: Exchange) -> bool:
         """End with the exchange. False when nothing good has come of it: then nothing is to be kept."""
@@ -202,20 +201,21 @@ class Captured:
     @property
     def size_bytes(self) -> int:
         """About how many bytes of memory it holds."""
-        pairs = len(self.request_headers) + len(self.response_headers)
+        heads = 250 * len(self.request_headers) + len(self.response_lines)
         parts = len(self.request.parts) + len(self.response.parts)
-        return 2_000 + 250 * pairs + 60 * parts + self.request.kept_bytes + self.response.kept_bytes
+        return 2_000 + heads + 60 * parts + self.request.kept_bytes + self.response.kept_bytes
 
     def __repr__(self) -> str:
         return f"Captured({self.id}, ***)"
 
 
-_harmless: dict[bytes, bool] = {}
-"""Whether a header of this name is no credential: the same few dozen names come again and again."""
+_credential_names: dict[tuple[bytes, ...], frozenset[bytes]] = {}
+"""Which of the names of a head are those of credentials: the same few heads come again and again."""
 _KNOWN_HEADS = 8
 """With so many different credentials one head is remembered."""
-_MOST_NAMES = 1000
-_LONGEST_NAME = 64
+_MOST_NAMES = 256
+_LONGEST_NAMES = 4096
+"""Of one head together."""
 
 
 class Searched(Protocol):
@@ -239,7 +239,7 @@ def redacted(captured: Captured, decode: Decode, searched: Searched) -> Payload:
     """
     found = _request_head(captured)
     secrets, request_head = found.secrets, found.with_length(captured.request_headers)
-    response_head = _head(captured.response_headers, secrets)
+    response_head = _head(captured.response_lines, captured.response_names, secrets)
     request = captured.request.content()
     parts = searched.unsearched(captured.session, request.data, secrets.values)
     request = _masked_content(request, request_head, secrets, decode, parts)
@@ -309,8 +309,9 @@ class _RequestHead:
         self.secrets = secrets = _Secrets(captured)
         at = [number for number, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
         self._length_at = at[0] if len(at) == 1 else len(headers)
-        self._before = _head(headers[: self._length_at], secrets)
-        self._behind = _head(headers[self._length_at + 1 :], secrets)
+        names = _names(headers)
+        self._before = _head(lines_of(headers[: self._length_at]), names, secrets)
+        self._behind = _head(lines_of(headers[self._length_at + 1 :]), names, secrets)
 
     def with_length(self, headers: Headers) -> bytes:
         """Return the head of headers that are the same but for the length."""
@@ -329,31 +330,58 @@ def _request_head(captured: Captured) -> _RequestHead:
     return found
 
 
-def _head(headers: Headers, secrets: "_Secrets") -> bytes:
-    """Return fields as lines without credentials.
+def _head(lines: bytes, names: tuple[bytes, ...], secrets: "_Secrets") -> bytes:
+    """Return header lines as they are kept, without credentials. `names`: those of them that can be credentials'.
 
     They are looked at as a whole: nearly always there is nothing in them but in fields that are named like credentials.
     """
-    try:
-        # A plain table: one that makes its entries by itself (`__missing__`) takes three times as long.
-        pairs = [pair if _harmless[pair[0]] else (pair[0], pair[1] and _MASKED) for pair in headers]
-    except KeyError:
-        pairs = [pair if _is_harmless(pair[0]) else (pair[0], pair[1] and _MASKED) for pair in headers]
-    pairs.append(_END)
-    lines = b"\n".join(map(b": ".join, pairs))[:-2]
-    if _KEY_BEGIN in lines or _CLIENT_KEY_BEGIN in lines or b"bearer" in lines.lower() or secrets.are_in(lines):
-        return b"".join([_masked_line(name, value, secrets) for name, value in pairs[:-1]])
-    return lines
+    text = b"\n" + lines.replace(b"\r", b"")  # no value has one; to look for two bytes takes four times as long
+    for name in _credentials_among(names):
+        text = _without_values(text, b"\n%b: " % name)
+    text = text[1:]
+    if _any_in(text, _MARKS) or secrets.are_in(text):
+        return b"".join([_masked_line(line, secrets) for line in text.split(b"\n")[:-1]])
+    return text
 
 
-def _is_harmless(name: bytes) -> bool:
-    harmless = not is_credential(name.decode("latin-1"))
-    if len(_harmless) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
-        _harmless[name] = harmless
-    return harmless
+def _without_values(text: bytes, begin: bytes) -> bytes:
+    """Mask what stands in the lines of a text that begin so, if anything does."""
+    parts = text.split(begin)
+    for at in range(1, len(parts)):
+        value, end, more = parts[at].partition(b"\n")
+        if value:
+            parts[at] = _MASKED + end + more
+    return begin.join(parts)
 
 
-def _masked_line(name: bytes, value: bytes, secrets: "_Secrets") -> bytes:
+def _any_in(text: bytes, parts: Iterable[bytes]) -> bool:
+    """Say whether any of some parts is in a text. One by one: the longer a part is, the sooner it is searched for.
+
+    `in` would make and forget an error for each: bytes ask first whether what is looked for is a number.
+    """
+    for each in parts:  # noqa: SIM110  # `any` costs as much as a search in a short body
+        if text.find(each) >= 0:
+            return True
+    return False
+
+
+def _names(headers: Headers) -> tuple[bytes, ...]:
+    return tuple([name for name, _ in headers])
+
+
+def _credentials_among(names: tuple[bytes, ...]) -> frozenset[bytes]:
+    found = _credential_names.get(names)
+    if found is None:
+        found = frozenset(name for name in names if is_credential(name.decode("latin-1")))
+        if sum(map(len, names)) <= _LONGEST_NAMES:
+            if len(_credential_names) >= _MOST_NAMES:
+                _credential_names.clear()
+            _credential_names[names] = found
+    return found
+
+
+def _masked_line(line: bytes, secrets: "_Secrets") -> bytes:
+    name, _, value = line.partition(b": ")
     for secret in secrets.values:
         value = value.replace(secret, _MASKED)
     return b"%b: %b\n" % (name, masked(value.decode("latin-1")).encode("latin-1"))
@@ -366,10 +394,8 @@ class _Secrets:
 
     def __init__(self, captured: Captured) -> None:
         headers = captured.request_headers
-        try:
-            credentials = [value for name, value in headers if not _harmless[name]]
-        except KeyError:
-            credentials = [value for name, value in headers if not _is_harmless(name)]
+        named = _credentials_among(_names(headers))
+        credentials = [value for name, value in headers if name in named]
         found = {secret.reveal().encode("ascii") for secret in captured.secrets}
         for value in credentials:
             found.update(_WORD.findall(value))
@@ -377,11 +403,8 @@ class _Secrets:
         """The longest first."""
 
     def are_in(self, text: bytes) -> bool:
-        """Say whether any of them is in a text. One by one: the longer a text is, the sooner it is searched for."""
-        for each in self.values:  # noqa: SIM110  # `any` costs as much as a search in a short body
-            if each in text:
-                return True
-        return False
+        """Say whether any of them is in a text."""
+        return _any_in(text, self.values)
 
 
 def _masked_content(

@@ -12,7 +12,7 @@ from functools import partial
 
 from ccflare import answers, strategy
 from ccflare.agreement import agreed
-from ccflare.beginning import Head, read_error_body, read_first_event, read_whole
+from ccflare.beginning import is_routine, is_stream, read_error_body, read_first_event, read_whole
 from ccflare.bus import Alone, Colleagues
 from ccflare.choice import ONLY, OWN_CREDENTIAL, again
 from ccflare.clock import Clock
@@ -43,7 +43,7 @@ from ccflare.settings import Settings
 from ccflare.sse import NOT_AN_ERROR, FirstEvent
 from ccflare.traces import Traces
 from ccflare.transport import Response, Transport, address_of
-from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest, Serialized
+from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest, Serialized, lines_of
 
 log = logging.getLogger("ccflare.Proxy")
 strategy_log = logging.getLogger("ccflare.SessionStrategy")
@@ -321,20 +321,20 @@ class Proxy:
     async def _weigh(self, x: OpenExchange, attempt: OpenAttempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
         status, told = response.status, NOT_AN_ERROR
-        attempt.head = head = Head(response.headers, response.names)
-        x.streamed = head.streamed
+        attempt.section = section = response.section
+        x.streamed = is_stream(section)
         beginning = b"" if status >= 400 or x.streamed else response.ready()
         if not beginning:
             try:
-                beginning, told = await self._look(x, response, head.coding)
+                beginning, told = await self._look(x, response, section.coding)
             except TransportError as error:
                 return self._failed(x, attempt, judge_failure(error.kind), status, str(error))
             except asyncio.CancelledError:
                 self._note(x, attempt, "cancelled", status)
                 raise
         now_ms = self._now_ms()
-        if status < 300 and not told.is_error and head.routine:
-            self._pool.hear(attempt.account.id, response.headers, now_ms)
+        if status < 300 and not told.is_error and is_routine(section):
+            self._pool.hear(attempt.account.id, section.lines, now_ms)
         else:
             outcome = self._outcome(x, attempt, response, told, now_ms)
             verdict = self._provider.verdict(outcome)
@@ -392,7 +392,7 @@ class Proxy:
         began = self._monotonic()
         try:
             body = await read_whole(response, beginning)
-            if body is None and x.streamed and attempt.head.coding is None:
+            if body is None and x.streamed and attempt.section.coding is None:
                 body = beginning  # a stream that stays open after its error: the error is all there is to deliver
         except asyncio.CancelledError:
             self._note(x, attempt, "cancelled", response.status)
@@ -400,8 +400,8 @@ class Proxy:
         finally:
             x.upstream_s += self._monotonic() - began
         if body is not None:
-            headers = attempt.head.end_to_end + attempt.added
-            x.held = Held(judged, response.status, response.reason, headers, body, attempt.account)
+            lines, names = attempt.section.end_to_end + lines_of(attempt.added), attempt.section.names
+            x.held = Held(judged, response.status, response.reason, lines, names, body, attempt.account)
 
     def _failed(
         self, x: OpenExchange, attempt: OpenAttempt, verdict: Verdict, status: int | None = None, detail: str = ""
@@ -471,8 +471,8 @@ class Proxy:
             self._delivery.own(x, 502, answers.unauthenticated_failed(str(error)))
             return
         try:
-            attempt.head = Head(response.headers, response.names)
-            x.streamed = attempt.head.streamed
+            attempt.section = response.section
+            x.streamed = is_stream(response.section)
             await self._delivery.relay(x, attempt, response, b"")
         finally:
             response.discard()

@@ -45,6 +45,16 @@ def connection_tokens(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes
     return frozenset(token.strip() for part in tokens for token in part)
 
 
+def lines_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return fields as they stand in a head: `name: value` and CR LF for each."""
+    return b"\r\n".join([*map(b": ".join, headers), b""])
+
+
+def pairs_of(lines: bytes) -> Headers:
+    """Return the fields that stand in such lines."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[:-1])]
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where connections go: scheme `http` or `https`, host without brackets, port."""
@@ -196,8 +206,8 @@ class Inbound(Protocol):
         """Yield the whole body piece by piece, beginning with what `read_body` has kept. Works once."""
         ...
 
-    def start(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
-        """Begin the answer. `headers` are end-to-end fields without framing; `length` None: not known yet."""
+    def start(self, status: int, reason: bytes, lines: bytes, length: int | None) -> None:
+        """Begin the answer. `lines` are end-to-end fields (`lines_of`), no framing; `length` None: not known yet."""
         ...
 
     def write(self, data: bytes) -> bool:

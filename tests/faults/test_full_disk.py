@@ -45,7 +45,7 @@ def put(journal: Journal, number: int) -> None:
         success=True, response_time_ms=1,
     )  # fmt: skip
     captured = Captured(b"/v1/messages", [], ByteBudget(1 << 30))
-    captured.answered(200, [])
+    captured.answered(200, b"", ())
     captured.response.add(random.Random(number).randbytes(20_000))
     captured.close(made)
     journal.put(made, captured)

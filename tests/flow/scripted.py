@@ -20,8 +20,8 @@ from ccflare.proxy import Parts, Proxy
 from ccflare.records import Account, Credentials, Exchange, Secret
 from ccflare.settings import Settings
 from ccflare.slowdown import Slowdown
-from ccflare.transport import Response, Transport
-from ccflare.wire import ByteBudget, Headers, HeadMemory, Origin, OutgoingRequest, Sink
+from ccflare.transport import HeaderSection, Response, Transport
+from ccflare.wire import ByteBudget, Headers, HeadMemory, Origin, OutgoingRequest, Sink, pairs_of
 
 NOW = 1_700_000_000.0
 MESSAGE = b'{"id":"msg_1","type":"message","usage":{"input_tokens":1,"output_tokens":1}}'
@@ -81,7 +81,7 @@ class ScriptedResponse:
     def __init__(self, answer: Answer) -> None:
         self.status, self.reason = answer.status, b""
         self.headers = [(b"content-type", answer.content_type), *answer.headers]
-        self.names = tuple(name for name, _ in self.headers)
+        self.section = HeaderSection.of(self.headers)
         whole = answer.cut is None and not answer.forever and b"stream" not in answer.content_type
         self.content_length = len(answer.body) if whole else None
         self.discarded = False
@@ -226,9 +226,9 @@ class Client:
         yield self._body[:3]
         yield self._body[3:]
 
-    def start(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+    def start(self, status: int, reason: bytes, lines: bytes, length: int | None) -> None:
         assert self.status is None, "two answers"
-        self.status, self.answer_headers = status, headers
+        self.status, self.answer_headers = status, pairs_of(lines)
         self.started.set()
 
     def write(self, data: bytes) -> bool:

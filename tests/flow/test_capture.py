@@ -33,6 +33,21 @@ async def test_an_exchange_is_captured_as_both_sides_saw_it() -> None:
     assert made.response_headers == tuple((name.decode(), value.decode()) for name, value in client.answer_headers)
 
 
+async def test_a_held_answer_is_captured_as_the_client_got_it() -> None:
+    """Delivered when nothing better came: upstream's fields and ours, and its credentials masked in what is kept."""
+    world = World("ab")
+    cookie = [(b"Set-Cookie", b"id=1"), (b"x-one", b"1"), (b"connection", b"x-one"), (b"content-length", b"99")]
+    world.script(a=[error(500, headers=cookie)], b=[error(500, headers=cookie)])
+    client = await world.ask()
+    names = [name for name, _ in client.answer_headers]
+    assert names == [b"content-type", b"Set-Cookie", b"x-ccflare-attempts", b"server-timing"]
+    assert client.header(b"set-cookie") == b"id=1"
+    kept = [
+        (name.decode(), "***" if name == b"Set-Cookie" else value.decode()) for name, value in client.answer_headers
+    ]
+    assert payload_of(world).response_headers == tuple(kept)
+
+
 async def test_what_is_switched_off_is_not_captured() -> None:
     """The setting counts for the next request."""
     world = World("a", store_payloads=False)

@@ -1,14 +1,17 @@
 """Heads that are recognised, against llhttp: who knows their form must read whatever comes as who does not."""
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ccflare.limits import read_limits
 from ccflare.transport import heads
-from ccflare.transport.heads import ResponseHead
+from ccflare.transport.heads import HeaderSection, ResponseHead
 from ccflare.transport.http1 import MAX_HEAD_BYTES, ResponseParser
+from ccflare.wire import Headers, pairs_of
 
 FIELDS = b"Date: Mon, 30 Nov 2026\r\nSet-Cookie: a=1; b\r\nconnection: keep-alive\r\nx-y: caf\xe9\r\nset-cookie: c\r\n"
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n" + FIELDS + b'\r\n{"a": true}'
@@ -26,6 +29,23 @@ FRAGMENTS = [
     b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"\r\n folded", b"0\r\n\r\n",
     b"Upgrade: x\r\n", b"X: \r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"gzip, ", b"close, ",
 ]  # fmt: skip
+
+NAMES = [
+    b"Content-Type", b"content-type", b"Content-Encoding", b"Connection", b"Keep-Alive", b"TE", b"Trailer", b"x.odd*+|",
+    b"anthropic-ratelimit-unified-status", b"Anthropic-RateLimit-Unified-5h-Utilization", b"retry-after", b"Set-Cookie",
+]  # fmt: skip
+VALUES = [
+    b"text/event-stream",
+    b"gzip",
+    b"allowed",
+    b"rejected",
+    b"0.5",
+    b"7",
+    b"a: b",
+    b"x" * 40,
+    b"caf\xe9 \\ (",
+    b":",
+]
 
 Told = tuple[bytes, ResponseHead | None, bool, bool, bool, str | None]
 
@@ -110,7 +130,53 @@ def test_other_values_are_no_other_form() -> None:
     assert parser.fields == before
     assert parser.head is not None
     assert parser.head.content_length == 2
-    assert parser.head.headers[2] == (b"Set-Cookie", b"something else; b")
+    assert parser.head.section.headers[2] == (b"Set-Cookie", b"something else; b")
+
+
+def answer_of(names: list[bytes], values: list[bytes], framing: bytes, at: int) -> tuple[bytes, Headers]:
+    """Return an answer with these fields and a framing at some place among them, and its fields."""
+    odd = [(name, b"keep-alive" if name == b"Connection" else value) for name, value in zip(names, values, strict=True)]
+    size = b"chunked" if framing == b"Transfer-Encoding" else b"%d" % (len(values[0]) if values else 3)
+    headers = [*odd[:at], (framing, size), *odd[at:]]
+    body = b"0\r\n\r\n" if framing == b"Transfer-Encoding" else b"x" * int(size)
+    return b"HTTP/1.1 200 OK\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body, headers
+
+
+@given(
+    st.lists(st.tuples(*[st.sampled_from(each) for each in (NAMES, VALUES, VALUES)]), max_size=8),
+    st.sampled_from([b"Content-Length", b"content-length", b"Transfer-Encoding"]),
+    st.integers(0, 8),
+)
+def test_what_a_pattern_takes_out_is_what_the_fields_say(
+    fields: list[tuple[bytes, ...]], framing: bytes, at: int
+) -> None:
+    """Lines for the client, pairs, limits, and what is looked at: of a known head as of one read field by field."""
+    names, learnt, values = ([field[part] for field in fields] for part in range(3))
+    with patch.object(heads, "_known", {}):
+        parser = knowing(answer_of(names, learnt, framing, at)[0])
+        answer, headers = answer_of(names, values, framing, at)
+        before = parser.fields
+        parser.expect(b"POST")
+        parser.feed(answer)
+        assert parser.fields - before == (framing == b"Transfer-Encoding"), "it was not recognised"
+        new = ResponseParser()
+        new.feed(answer)
+    assert parser.head is not None
+    assert parser.head == new.head
+    section = parser.head.section
+    assert section == HeaderSection.of(headers)
+    assert section.headers == headers
+    assert read_limits(pairs_of(section.lines), 1) == read_limits(headers, 1)
+
+
+def test_heads_of_one_form_share_their_names() -> None:
+    """What is known about the names of one is found for the next without comparing them."""
+    parser, names = knowing(LENGTH), []
+    for _ in range(2):
+        story(parser, [LENGTH])
+        assert parser.head is not None
+        names.append(parser.head.section.names)
+    assert names[0] is names[1]
 
 
 @pytest.mark.parametrize("known", sorted(KNOWN))

@@ -1,11 +1,17 @@
-"""Redaction of stored payloads, for whatever was stored."""
+"""Redaction of payloads: of heads that are to be stored, and of whatever was stored."""
 
 import json
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccflare import payload
+from ccflare.journal.searched import SearchedBodies
+from ccflare.payload import Captured, is_credential, masked, redacted
+from ccflare.records import Secret
 from ccflare.store.original.payloads import without_credentials
+from ccflare.wire import ByteBudget, Headers, lines_of
 
 TEXT = st.text(max_size=30)
 SECRET = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", min_size=12, max_size=40)
@@ -33,3 +39,83 @@ def test_no_secret_stays_and_every_body_does(secret: str, body: str, meta: objec
     after = json.loads(clean)
     assert after["request"]["body"] == body
     assert secret not in json.dumps(after["request"]["headers"])
+
+
+OWN, CLIENTS = b"account-0123456789abcdef", b"client-0123456789abcdef"
+NAMES = [
+    b"Set-Cookie", b"set-cookie", b"x-api-key", b"cookie2", b"x-token-count", b"server", b"request-id", b"cookie-law",
+    b"content-encoding", b"x-\xe9", b"Authorization",
+]  # fmt: skip
+PIECES = [
+    b"a=1; b", b"sk-ant-api03-x", b"ccf_" + b"k" * 43, b"Bearer abc", b"BEARER abc", b": ", b"set-cookie: c", OWN,
+    CLIENTS, OWN[:10], b"caf\xe9", b"***",
+]  # fmt: skip
+HEADS = st.lists(
+    st.tuples(st.sampled_from(NAMES), st.lists(st.sampled_from(PIECES), max_size=3).map(b"".join)), max_size=8
+)
+
+
+def _names(headers: Headers) -> tuple[bytes, ...]:
+    return tuple(name for name, _ in headers)
+
+
+def _field_by_field(headers: Headers, secrets: list[bytes]) -> bytes:
+    """Return what may be kept of a head, one field after the other."""
+    lines = b""
+    for name, value in headers:
+        kept = value
+        for secret in sorted(secrets, key=len, reverse=True):
+            kept = kept.replace(secret, b"***")
+        kept = masked(kept.decode("latin-1")).encode("latin-1")
+        if is_credential(name.decode("latin-1")):
+            kept = b"***" if value else b""
+        lines += b"%b: %b\n" % (name, kept)
+    return lines
+
+
+def _kept(request: Headers, lines: bytes, names: tuple[bytes, ...]) -> tuple[bytes, bytes]:
+    captured = Captured(b"/v1/messages", request, ByteBudget(1 << 30))
+    captured.secrets.append(Secret(OWN.decode()))
+    captured.answered(200, lines, names)
+    found = redacted(captured, lambda _coding, data: data, SearchedBodies())
+    return found.request_head, found.response_head
+
+
+@given(HEADS)
+def test_a_head_is_kept_as_its_fields_are_one_by_one(headers: Headers) -> None:
+    """Looked at as a whole, lines lose the same credentials as fields looked at one by one, and nothing else."""
+    request = [(b"x-api-key", CLIENTS)]
+    _, kept = _kept(request, lines_of(headers), _names(headers))
+    assert kept == _field_by_field(headers, [OWN, CLIENTS])
+
+
+@given(HEADS, HEADS)
+def test_lines_of_our_own_change_nothing(headers: Headers, more: Headers) -> None:
+    """Names that no line has, and lines whose harmless names are not told, make no difference."""
+    own = [(b"server-timing", b"ccflare;dur=1.00"), (b"x-ccflare-attempts", b"2")]
+    _, kept = _kept([], lines_of(headers + own), _names(headers + more))
+    assert kept == _field_by_field(headers + own, [OWN])
+
+
+@given(HEADS, st.integers(0, 8))
+def test_a_request_head_is_kept_in_the_same_way(headers: Headers, at: int) -> None:
+    """Its own credentials are masked wherever they stand, around a length that is written into it."""
+    headers = [*headers[:at], (b"Content-Length", b"12"), *headers[at:], (b"x-api-key", CLIENTS)]
+    credentials = [value for name, value in headers if is_credential(name.decode("latin-1"))]
+    words = {word for value in credentials for word in payload._WORD.findall(value) if len(word) >= 16}
+    kept, _ = _kept(headers, b"", ())
+    assert kept == _field_by_field(headers, [OWN, *words])
+
+
+def test_what_is_remembered_of_names_is_bounded() -> None:
+    """Endless other heads, and endlessly long ones, take no more memory; each is still read right."""
+    known: dict[tuple[bytes, ...], frozenset[bytes]] = {}
+    with patch.object(payload, "_credential_names", known):
+        for number in range(1000):
+            headers = [(b"x-%d" % number, b"1"), (b"x-token", b"2")]
+            assert _kept([], lines_of(headers), _names(headers))[1] == b"x-%d: 1\nx-token: ***\n" % number
+        assert 0 < len(known) <= 256
+        known.clear()
+        long = b"x" * 5000 + b"-token"
+        assert _kept([], long + b": 1\r\n", (long,))[1] == long + b": ***\n"
+        assert list(known) == [()]

@@ -182,7 +182,7 @@ def test_a_head_keeps_what_the_server_wrote() -> None:
     got = answer(b"HTTP/1.1 529 Site  is overloaded\r\nX-A: 1\r\nset-cookie: a\r\nSet-Cookie:b \t\r\nE:\r\n\r\n")
     assert got.head is not None
     assert (got.head.status, got.head.reason, got.head.http_version) == (529, b"Site  is overloaded", "1.1")
-    assert got.head.headers == [(b"X-A", b"1"), (b"set-cookie", b"a"), (b"Set-Cookie", b"b"), (b"E", b"")]
+    assert got.head.section.headers == [(b"X-A", b"1"), (b"set-cookie", b"a"), (b"Set-Cookie", b"b"), (b"E", b"")]
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200\r\n", b"HTTP/1.1 200 \r\n"])
@@ -230,7 +230,7 @@ def test_chunks_are_joined_and_trailers_kept_out_of_the_head() -> None:
     got = answer(CHUNKED + b'2;a="b"\r\nhe\r\n3\r\nllo\r\n0\r\nX-Checksum: 1\r\n\r\n')
     assert (got.body, got.complete, got.reusable) == (b"hello", True, True)
     assert got.head
-    assert got.head.headers == [(b"Transfer-Encoding", b"chunked")]
+    assert got.head.section.headers == [(b"Transfer-Encoding", b"chunked")]
     assert got.head.chunked
 
 
@@ -284,7 +284,7 @@ def test_interim_answers_are_skipped() -> None:
     got = answer(interim * 5 + OK + b"Content-Length: 2\r\n\r\nhi")
     assert got.head
     assert (got.head.status, got.head.reason) == (200, b"OK")
-    assert got.head.headers == [(b"Content-Length", b"2")]
+    assert got.head.section.headers == [(b"Content-Length", b"2")]
     assert (got.body, got.complete) == (b"hi", True)
 
 

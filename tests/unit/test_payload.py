@@ -31,7 +31,7 @@ def captured(
     made = Captured(target, headers or [(b"authorization", b"Bearer " + CLIENTS.encode())], ByteBudget(1 << 30))
     made.request.add(request)
     made.secrets.append(Secret(OWN))
-    made.answered(200, [(b"content-type", b"application/json"), (b"set-cookie", b"id=1")])
+    made.answered(200, b"content-type: application/json\r\nset-cookie: id=1\r\n", (b"content-type", b"set-cookie"))
     made.response.add(response)
     made.close(exchange(session="s"))
     return made
@@ -241,7 +241,7 @@ def test_a_credential_inside_a_coded_body() -> None:
     for text, stays in ((b"all is well", True), (b"your key: " + OWN.encode(), False)):
         coded = gzip.compress(text)
         made = captured()
-        made.response_headers = [(b"Content-Encoding", b"gzip")]
+        made.answered(200, b"Content-Encoding: gzip\r\n", (b"Content-Encoding",))
         made.response.parts, made.response.length = [coded], len(coded)
         assert readable(made).response == Content(coded if stays else b"", len(coded))
 

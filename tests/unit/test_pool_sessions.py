@@ -254,8 +254,8 @@ def test_what_was_heard_counts_once_it_is_read() -> None:
     """The last headers heard of an account become its reading at the next `read_heard`, with a line for the log."""
     pool = Pool(session_ms=HOUR)
     pool.load([account("a")], NOW)
-    warning = [(b"Anthropic-Ratelimit-Unified-Status", b"allowed_warning"), (b"x", b"y")]
-    pool.hear("a", [(b"anthropic-ratelimit-unified-status", b"allowed")], NOW)
+    warning = b"Anthropic-Ratelimit-Unified-Status: allowed_warning\r\nx: y\r\n"
+    pool.hear("a", b"anthropic-ratelimit-unified-status: allowed\r\n", NOW)
     pool.hear("a", warning, NOW)
     assert pool.states(NOW)[0].account.rate_limit_status is None
     [line] = pool.read_heard()
@@ -268,7 +268,7 @@ def test_what_is_noted_is_newer_than_what_was_heard() -> None:
     """Headers that were read at once are not undone by older ones that wait."""
     pool = Pool(session_ms=HOUR)
     pool.load([account("a")], NOW)
-    pool.hear("a", [(b"anthropic-ratelimit-unified-status", b"allowed")], NOW)
+    pool.hear("a", b"anthropic-ratelimit-unified-status: allowed\r\n", NOW)
     pool.note("a", read_limits([(b"anthropic-ratelimit-unified-status", b"rejected")], NOW), NOW)
     pool.read_heard()
     assert pool.states(NOW)[0].account.rate_limit_status == "rejected"

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from ccflare import answers
 from ccflare.ingress.request import ClientRequest
+from ccflare.wire import lines_of
 
 Message: TypeAlias = MutableMapping[str, Any]
 AsgiApp: TypeAlias = Callable[
@@ -93,4 +94,4 @@ class _Call:
                 length = int(value)
             if name not in _FRAMING:
                 kept.append((name, value))
-        self._request.start(status, b"", kept, length)
+        self._request.start(status, b"", lines_of(kept), length)

@@ -226,10 +226,9 @@ class Ingress(asyncio.Protocol):
 
     def _send_refusal(self, status: int, message: str) -> None:
         body = answers.refusal(self._reader.target, status, message)
-        headers = b"".join([b"%b: %b\r\n" % pair for pair in answers.HEADERS])
         self.transport.write(
             b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status, HTTPStatus(status).phrase.encode(), headers, len(body), body)
+            % (status, HTTPStatus(status).phrase.encode(), answers.LINES, len(body), body)
         )
         self._linger()
 

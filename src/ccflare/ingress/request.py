@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ccflare import answers
 from ccflare.ingress.head import RequestHead
-from ccflare.wire import ByteBudget, Headers
+from ccflare.wire import ByteBudget
 
 log = logging.getLogger("ccflare.Server")
 
@@ -208,7 +208,7 @@ class ClientRequest:
 
     # The answer.
 
-    def start(self, status: int, reason: bytes, headers: Headers, length: int | None) -> None:
+    def start(self, status: int, reason: bytes, lines: bytes, length: int | None) -> None:
         """Begin the answer; its head leaves with the first bytes of the body, or when the loop comes round."""
         if self.started or self.ended:
             return
@@ -229,8 +229,8 @@ class ClientRequest:
             self.keep_alive = False
         if not self.keep_alive:
             framing += b"connection: close\r\n"
-        line = b"HTTP/1.1 %d %b" % (status, reason or _REASONS.get(status, b""))
-        self._head = b"\r\n".join([line, *map(b": ".join, headers), framing, b""])
+        reason = reason or _REASONS.get(status, b"")
+        self._head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason, lines, framing)
         self._connection.loop.call_soon(self._flush)
 
     def _flush(self) -> None:

@@ -30,7 +30,7 @@ from ccflare.pool.sessions import Session, Sessions
 from ccflare.pool.shortage import Shortage
 from ccflare.records import Account, Binding, Owned
 from ccflare.strategy import order, rank
-from ccflare.wire import Headers
+from ccflare.wire import pairs_of
 
 __all__ = ["Aside", "Ask", "Blocked", "Changes", "Pool", "Standing"]
 
@@ -63,7 +63,7 @@ class Pool:
         self._changed: dict[str, Member] = {}
         self._taken: list[Member] = []
         self._told: dict[str, Member] = {}  # upstream has told something about their windows
-        self._heard: dict[str, tuple[Headers, int]] = {}
+        self._heard: dict[str, tuple[bytes, int]] = {}
         self.tell: Callable[[News], None] | None = None
         """Called at once with what is learnt here; None: there are no other workers."""
         self.others = Others(self.member, self._sessions, self.owners, self._leads, self._shortage)
@@ -280,17 +280,17 @@ class Pool:
             self._tell(Refused(account_id, None))
         return line
 
-    def hear(self, account_id: str, headers: Headers, now_ms: int) -> None:
-        """Keep the headers of a routine answer until `read_heard`: only an account's last ones matter.
+    def hear(self, account_id: str, lines: bytes, now_ms: int) -> None:
+        """Keep the header lines of a routine answer until `read_heard`: only an account's last ones matter.
 
         Reading them for each answer was a fifth of the cost of an exchange.
         """
-        self._heard[account_id] = headers, now_ms
+        self._heard[account_id] = lines, now_ms
 
     def read_heard(self) -> list[str]:
         """Take over what was heard. Returns lines for the log; call it several times a second."""
         heard, self._heard = self._heard, {}
-        lines = [self.note(each, read_limits(headers, at_ms), at_ms) for each, (headers, at_ms) in heard.items()]
+        lines = [self.note(each, read_limits(pairs_of(lines), at_ms), at_ms) for each, (lines, at_ms) in heard.items()]
         return [line for line in lines if line is not None]
 
     def note(self, account_id: str, reading: Reading, now_ms: int) -> str | None:

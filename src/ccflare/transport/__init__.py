@@ -5,7 +5,8 @@
 """
 
 from ccflare.transport.client import Deadlines, Transport, address_of
+from ccflare.transport.heads import HeaderSection
 from ccflare.transport.proxies import Proxy, ProxyRules
 from ccflare.transport.response import Response
 
-__all__ = ["Deadlines", "Proxy", "ProxyRules", "Response", "Transport", "address_of"]
+__all__ = ["Deadlines", "HeaderSection", "Proxy", "ProxyRules", "Response", "Transport", "address_of"]

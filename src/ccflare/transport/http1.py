@@ -14,7 +14,7 @@ from operator import itemgetter
 import httptools
 
 from ccflare.errors import TransportError
-from ccflare.transport.heads import Form, ResponseHead, form_of
+from ccflare.transport.heads import Form, HeaderSection, ResponseHead, form_of
 from ccflare.wire import Headers, Origin, OutgoingRequest, Serialized, connection_tokens
 
 MAX_HEAD_BYTES = 256 * 1024
@@ -303,8 +303,7 @@ class ResponseParser:
         return ResponseHead(
             status=status,
             reason=self._reason,
-            headers=fields,
-            names=tuple(map(_name, fields)),
+            section=HeaderSection.of(fields),
             http_version=version,
             content_length=content_length,
             chunked=bool(codings) and not empty,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ccflare.errors import TransportError
 from ccflare.transport.heads import ResponseHead
-from ccflare.wire import Sink
+from ccflare.wire import Headers, Sink
 
 BUFFER_BYTES = 64 * 1024
 """How much may wait for a reader before the upstream is not read any more. One read from the socket (at most
@@ -57,18 +57,16 @@ class Response:
         "_waiter",
         "body_sent",
         "content_length",
-        "headers",
         "http_version",
-        "names",
         "reason",
+        "section",
         "status",
     )
 
     def __init__(self, head: ResponseHead, source: Source, *, body_sent: bool) -> None:
         self.status = head.status
         self.reason = head.reason
-        self.headers = head.headers
-        self.names = head.names
+        self.section = head.section
         self.content_length = head.content_length
         """What `Content-Length` announces (also for HEAD), or None."""
         self.http_version = head.http_version
@@ -79,6 +77,11 @@ class Response:
         self._error: BaseException | None = None
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
+
+    @property
+    def headers(self) -> Headers:
+        """The fields as pairs; made anew each time."""
+        return self.section.headers
 
     @property
     def complete(self) -> bool:

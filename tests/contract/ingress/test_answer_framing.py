@@ -8,7 +8,7 @@ import pytest
 
 import rawhttp
 from ccflare.ingress import Bounds
-from ccflare.wire import Inbound
+from ccflare.wire import Inbound, lines_of
 from ingress_kit import JSON, Script, eventually, get, post
 
 HEADERS = [(b"Set-Cookie", b"a=1"), (b"X-Odd-CASE", b"v"), (b"Set-Cookie", b"b=2")]
@@ -18,7 +18,7 @@ def answering(
     *pieces: bytes, status: int = 200, length: int | None = None, reason: bytes = b"", end: str = "finish"
 ) -> Script:
     async def script(inbound: Inbound) -> None:
-        inbound.start(status, reason, HEADERS, length)
+        inbound.start(status, reason, lines_of(HEADERS), length)
         for piece in pieces:
             inbound.write(piece)
         if end == "finish":
@@ -124,7 +124,7 @@ class TestFraming:
         go = asyncio.Event()
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], None)
+            inbound.start(200, b"", b"", None)
             await asyncio.wait_for(go.wait(), 10)
             inbound.finish()
 
@@ -155,7 +155,7 @@ class TestBrokenOff:
         go = asyncio.Event()
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], 10)
+            inbound.start(200, b"", b"", 10)
             inbound.write(b"abc")
             await asyncio.wait_for(go.wait(), 10)
             inbound.abort(reset=True)
@@ -196,10 +196,10 @@ class TestBrokenOff:
         """What is written after the end of an answer goes nowhere."""
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], 2)
+            inbound.start(200, b"", b"", 2)
             inbound.write(b"ok")
             inbound.finish()
-            inbound.start(500, b"", [], 0)
+            inbound.start(500, b"", b"", 0)
             assert inbound.write(b"more")
             inbound.finish()
             inbound.abort()
@@ -215,7 +215,7 @@ class TestEarlyAnswer:
 
     @staticmethod
     async def refuse(inbound: Inbound) -> None:
-        inbound.start(413, b"", JSON, 2)
+        inbound.start(413, b"", lines_of(JSON), 2)
         inbound.write(b"{}")
         inbound.finish()
 
@@ -254,7 +254,7 @@ class TestEarlyAnswer:
         """An answer may begin while the body is still coming, and both go on to their ends."""
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], None)
+            inbound.start(200, b"", b"", None)
             async for piece in inbound.pieces():
                 inbound.write(piece)
             inbound.finish()
@@ -275,7 +275,7 @@ def test_a_slow_reader_pauses_the_answer(listening: Any) -> None:
 
     async def script(inbound: Any) -> None:
         drained = asyncio.Event()
-        inbound.start(200, b"", [], None)
+        inbound.start(200, b"", b"", None)
         inbound.on_drain(drained.set)
         for _ in range(400):
             if not inbound.write(b"z" * 65_536):
@@ -296,7 +296,7 @@ def test_a_client_that_stops_reading_at_the_end_is_cut(listening: Any) -> None:
     """An answer that is written but not fetched does not hold its connection for ever."""
 
     async def script(inbound: Inbound) -> None:
-        inbound.start(200, b"", [], 8 << 20)
+        inbound.start(200, b"", b"", 8 << 20)
         inbound.write(bytes(8 << 20))
         inbound.finish()
 
@@ -312,7 +312,7 @@ def test_a_slow_client_gets_the_whole_end(listening: Any) -> None:
     size = 12 << 20
 
     async def script(inbound: Inbound) -> None:
-        inbound.start(200, b"", [], size)
+        inbound.start(200, b"", b"", size)
         inbound.write(bytes(size))
         inbound.finish()
 
@@ -361,7 +361,7 @@ class TestDefects:
         """A defect in the middle of an answer breaks it off."""
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], None)
+            inbound.start(200, b"", b"", None)
             inbound.write(b"abc")
             raise RuntimeError("a secret word")
 

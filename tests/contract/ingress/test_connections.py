@@ -130,7 +130,7 @@ class TestLeaving:
         """In mid-stream: the same."""
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], None)
+            inbound.start(200, b"", b"", None)
             while True:
                 inbound.write(b"x")
                 await asyncio.sleep(0.005)
@@ -146,7 +146,7 @@ class TestLeaving:
         """While its answer waits to be read: the same."""
 
         async def script(inbound: Inbound) -> None:
-            inbound.start(200, b"", [], None)
+            inbound.start(200, b"", b"", None)
             while inbound.write(bytes(65_536)):
                 pass
             await asyncio.get_running_loop().create_future()
@@ -191,7 +191,7 @@ def test_half_leaving_without_having_read(listening: Any) -> None:
     """A client that says that it is done, and reads nothing, is gone although its answer never left."""
 
     async def script(inbound: Inbound) -> None:
-        inbound.start(200, b"", [], None)
+        inbound.start(200, b"", b"", None)
         while inbound.write(bytes(65_536)):
             pass
         await asyncio.get_running_loop().create_future()

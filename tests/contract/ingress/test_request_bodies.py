@@ -81,7 +81,7 @@ def test_a_large_body_read_whole(listener: Listener, chunked: bool) -> None:
 
 async def in_pieces(inbound: Inbound) -> None:
     assert await inbound.read_body(1000) is None
-    inbound.start(200, b"", [], None)
+    inbound.start(200, b"", b"", None)
     async for piece in inbound.pieces():
         inbound.write(piece)
         await asyncio.sleep(0)
@@ -103,7 +103,7 @@ def test_a_body_over_the_limit(listening: Any, size: int, chunked: bool) -> None
 
 async def exactly_the_limit(inbound: Inbound) -> None:
     body = await inbound.read_body(1000)
-    inbound.start(200 if body is not None else 413, b"", [], 0)
+    inbound.start(200 if body is not None else 413, b"", b"", 0)
     inbound.finish()
 
 
@@ -130,7 +130,7 @@ def test_a_fast_sender_is_held_back(listening: Any, first: str) -> None:
             size += len(await anext(pieces))
         await asyncio.wait_for(go.wait(), 10)
         size += sum([len(piece) async for piece in pieces])
-        inbound.start(200, b"", [(b"x-size", b"%d" % size)], 0)
+        inbound.start(200, b"", b"x-size: %d\r\n" % size, 0)
         inbound.finish()
 
     total = 24 << 20
@@ -156,7 +156,7 @@ def test_a_body_that_came_whole_before_it_was_read(listening: Any, how: str) -> 
             assert len(await inbound.read_body(1 << 20) or b"") == 5000
         elif how == "pieces":
             assert sum([len(piece) async for piece in inbound.pieces()]) == 5000
-        inbound.start(200, b"", [], 0)
+        inbound.start(200, b"", b"", 0)
         inbound.finish()
 
     bounds = Bounds(held_bytes=1000, held_look_s=60.0)
@@ -197,7 +197,7 @@ class TestExpectContinue:
         """An answer without reading the body comes without 100, and the connection is not used again."""
 
         async def refuse(inbound: Inbound) -> None:
-            inbound.start(401, b"", [], 0)
+            inbound.start(401, b"", b"", 0)
             inbound.finish()
 
         with listening(refuse) as listener, listener.connect() as connection:
@@ -251,7 +251,7 @@ def test_a_body_that_breaks_under_its_answer(listening: Any, version: bytes) -> 
     """When the body stops coming in the middle of the answer, the answer is cut: nothing can be written into it."""
 
     async def script(inbound: Inbound) -> None:
-        inbound.start(200, b"", [], None)
+        inbound.start(200, b"", b"", None)
         inbound.write(b"abc")
         assert await inbound.read_body(10) is None
 
@@ -279,7 +279,7 @@ def test_a_held_back_client_is_not_blamed(listening: Any) -> None:
     async def late(inbound: Inbound) -> None:
         await asyncio.sleep(0.6)
         size = sum([len(piece) async for piece in inbound.pieces()])
-        inbound.start(200, b"", [(b"x-size", b"%d" % size)], 0)
+        inbound.start(200, b"", b"x-size: %d\r\n" % size, 0)
         inbound.finish()
 
     with listening(late, bounds=QUICK) as listener, listener.connect() as connection:
@@ -356,7 +356,7 @@ def test_a_spent_budget_only_concerns_long_bodies(listening: Any, size: int, kep
         parts = [bytes(body)] if body is not None else [piece async for piece in inbound.pieces()]
         answer = b"kept" if body is not None else b"pieces"
         answer += b" %d" % sum(map(len, parts))
-        inbound.start(200, b"", [], len(answer))
+        inbound.start(200, b"", b"", len(answer))
         inbound.write(answer)
         inbound.finish()
 
@@ -375,7 +375,7 @@ def test_what_was_taken_of_a_budget_is_given_back(listening: Any) -> None:
         body = await inbound.read_body(1 << 20, budget)
         assert body is not None
         held.append(budget.held)
-        inbound.start(200, b"", [], 0)
+        inbound.start(200, b"", b"", 0)
         inbound.finish()
 
     with listening(script) as listener, listener.connect() as connection:
