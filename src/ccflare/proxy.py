@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass, field
 from functools import partial
 
-from ccflare import answers, strategy
+from ccflare import answers, logs, strategy
 from ccflare.agreement import agreed
 from ccflare.beginning import is_routine, is_stream, read_error_body, read_first_event, read_whole
 from ccflare.bus import Alone, Colleagues
@@ -46,6 +46,7 @@ from ccflare.transport import Response, Transport, address_of
 from ccflare.wire import BaseUrl, ByteBudget, Headers, Inbound, OutgoingRequest, Serialized, lines_of
 
 log = logging.getLogger("ccflare.Proxy")
+completed = logs.Message("Proxy", "INFO", "%s completed for %s: %d in %dms")
 strategy_log = logging.getLogger("ccflare.SessionStrategy")
 
 TOO_LATE_S = 0.005
@@ -483,10 +484,8 @@ class Proxy:
         """Log the exchange and hand it to the journal."""
         exchange = x.record(self._monotonic(), self.prices)
         what = "Streaming response" if x.streamed else "Request"
-        log.info("%s completed for %s: %d in %dms", what, x.account.name, x.status, exchange.response_time_ms)
-        captured = x.captured
-        if captured is not None and not captured.close(exchange):
-            captured = None
+        completed(what, x.account.name, x.status, exchange.response_time_ms)
+        captured = x.captured if x.captured is not None and x.captured.close(exchange) else None
         self._parts.record(exchange, captured)
         if self._parts.traces is not None:
             self._parts.traces.put(x, exchange)

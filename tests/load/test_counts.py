@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from bench import payload
 
+from ccflare import logs
 from ccflare.store import open_store
 from load_kit import Counts, Rig, rig, run
 
@@ -22,6 +23,8 @@ EXCHANGES = 20
 CALLS_PER_EXCHANGE = 341
 CALLS_WITHOUT_PAYLOADS = 303
 CALLS_OF_A_NEW_SESSION = 397
+CALLS_PER_LOG_LINE = 6
+"""And of the standard module's one, which looks whether the level is logged."""
 CALLS_PER_EVENT = 35
 CALLBACKS_PER_EXCHANGE = 5
 READS_PER_EXCHANGE = 5
@@ -83,6 +86,20 @@ def test_a_new_session_costs_a_choice(counts: Callable[[dict[str, int]], Pair]) 
     """An exchange of a session that is not known yet takes a bounded number of calls more."""
     known, new = counts(FEW)
     assert known.calls < new.calls <= CALLS_OF_A_NEW_SESSION
+
+
+def test_a_log_line_costs_little_on_the_way(counts: Callable[[dict[str, int]], Pair], tmp_path: Path) -> None:
+    """What is logged of an exchange is put together by the log's thread."""
+
+    async def scenario() -> Counts:
+        with closing(logs.start(tmp_path)):
+            async with rig(tmp_path, **FEW) as there:
+                requests = there.requests(EXCHANGES)
+                for request in requests * 2:
+                    await there.client.ask(request)
+                return await _counted(there, requests)
+
+    assert counts(FEW)[0].calls < run(scenario).calls <= counts(FEW)[0].calls + CALLS_PER_LOG_LINE
 
 
 @pytest.mark.parametrize("many", [MANY_ACCOUNTS, MANY_SESSIONS], ids=["accounts", "sessions"])

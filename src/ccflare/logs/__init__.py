@@ -1,9 +1,21 @@
 """Logs: loggers by component, lines for people or programs, one rotated file that nobody waits for."""
 
 from ccflare.logs.entries import LogEntry, matches
-from ccflare.logs.intake import Level, logger
+from ccflare.logs.intake import Level, Message, logger
 from ccflare.logs.lines import Format, redacted
 from ccflare.logs.reading import follow_file, history
 from ccflare.logs.writer import Log, start
 
-__all__ = ["Format", "Level", "Log", "LogEntry", "follow_file", "history", "logger", "matches", "redacted", "start"]
+__all__ = [
+    "Format",
+    "Level",
+    "Log",
+    "LogEntry",
+    "Message",
+    "follow_file",
+    "history",
+    "logger",
+    "matches",
+    "redacted",
+    "start",
+]

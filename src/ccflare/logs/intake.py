@@ -6,12 +6,12 @@ A call through `logging` as it comes costs 3.6 Âµs; with what is done here 2.0 Â
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from ccflare.logs.lines import ROOT
+from ccflare.logs.lines import ROOT, Note, Said
 
 Level = Literal["DEBUG", "INFO", "WARN", "ERROR"]
-Put: TypeAlias = Callable[[logging.LogRecord], None]
+Put: TypeAlias = Callable[[Said], None]
 
 _NUMBERS = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING, "ERROR": logging.ERROR}
 
@@ -57,7 +57,7 @@ class _Intake(logging.Handler):
 
     def __init__(self, put: Put, level: int) -> None:
         super().__init__(level)
-        self._put = put
+        self.put = put
 
     def createLock(self) -> None:  # noqa: N802  # logging's own name
         """Have none."""
@@ -65,8 +65,33 @@ class _Intake(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Queue the record."""
-        self._put(record)
+        self.put(record)
         return True
+
+
+_ours: Final = logging.getLogger(ROOT)
+
+
+class Message:
+    """A message that is logged so often that making a record of it is too much.
+
+    It does what `Logger.log` does; our intake, where it is the only handler, gets a `Note`, in two fifths of the time.
+    """
+
+    def __init__(self, component: str, level: Level, text: str) -> None:
+        self._logger = logger(component)
+        self._level, self._text = _NUMBERS[level], text
+
+    def __call__(self, *args: object) -> None:
+        """Log it, if its level is."""
+        to = self._logger
+        if not to.isEnabledFor(self._level):
+            return
+        match _ours.handlers:
+            case [_Intake(put=put)] if not (to.handlers or to.filters):
+                put(Note(time.time(), to.name, self._level, self._text, args))
+            case _:
+                to.log(self._level, self._text, *args, stacklevel=2)
 
 
 def logger(component: str) -> logging.Logger:
@@ -76,7 +101,7 @@ def logger(component: str) -> logging.Logger:
 
 def set_level(level: Level) -> None:
     """Log from this level on; takes effect at once."""
-    logging.getLogger(ROOT).setLevel(_NUMBERS[level])
+    _ours.setLevel(_NUMBERS[level])
 
 
 def install(put: Put, level: Level) -> Callable[[], None]:

@@ -12,11 +12,11 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import msgspec
 
 Format = Literal["pretty", "json"]
-Line: TypeAlias = Callable[[logging.LogRecord, bool], str]
-"""Turns a record into a line with its newline; the second argument asks for tracebacks."""
 
 ROOT = "ccflare"
 LONGEST_MESSAGE = 16_384
@@ -27,6 +27,26 @@ _CLIENT_KEY = re.compile(r"ccf_[A-Za-z0-9_-]{8,}")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
 _USER = re.compile(r'://[^\s/"]*@')
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class Note(msgspec.Struct, frozen=True):
+    """As much of a record as a line needs, for a message without anything beside its arguments."""
+
+    created: float
+    name: str
+    levelno: int
+    msg: str
+    args: tuple[object, ...]
+    exc_info: ClassVar[None] = None
+
+    def getMessage(self) -> str:  # noqa: N802  # as records have it
+        """Return the message with its arguments."""
+        return self.msg % self.args if self.args else self.msg
+
+
+Said: TypeAlias = logging.LogRecord | Note
+Line: TypeAlias = Callable[[Said, bool], str]
+"""Turns a record into a line with its newline; the second argument asks for tracebacks."""
 
 
 def redacted(text: str) -> str:
@@ -49,7 +69,7 @@ def escaped(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def pretty(record: logging.LogRecord, traces: bool) -> str:
+def pretty(record: Said, traces: bool) -> str:
     """Return `[2024-01-20T10:30:45.123Z] INFO: [Proxy] message`; a traceback follows indented."""
     message = _message(record)
     trace = ""
@@ -62,7 +82,7 @@ def pretty(record: logging.LogRecord, traces: bool) -> str:
     return redacted(f"{escaped(head)}\n{trace}")
 
 
-def json_line(record: logging.LogRecord, traces: bool) -> str:
+def json_line(record: Said, traces: bool) -> str:
     """Return the record as one JSON object: `ts`, `level`, `component`, `message`, then what it adds."""
     fields: dict[str, Any] = {
         "ts": _timestamp(record.created),
@@ -70,7 +90,7 @@ def json_line(record: logging.LogRecord, traces: bool) -> str:
         "component": _component(record.name),
         "message": _message(record),
     }
-    for name, value in vars(record).items():
+    for name, value in ({} if isinstance(record, Note) else vars(record)).items():
         if name not in _STANDARD:
             fields.setdefault(name, value)
     if record.exc_info and record.exc_info[1] is not None:
@@ -91,7 +111,7 @@ def _encoded(fields: dict[str, Any]) -> str:
         return json.dumps({name: _text(value) for name, value in fields.items()})
 
 
-def _message(record: logging.LogRecord) -> str:
+def _message(record: Said) -> str:
     try:
         message = record.getMessage()
     except Exception as error:  # noqa: BLE001  # arguments may do anything while they are formatted

@@ -1,8 +1,8 @@
 """From the loggers to the file without making anyone wait: records queue up, a thread writes them.
 
-A log call costs its caller one record and one append. The queue is bounded: when the disk cannot keep up,
-DEBUG and INFO records are dropped first, and a line says how many were. When the file cannot be written,
-lines go to standard error; logging never stops the program. Records hold their arguments until they are
+A log call costs its caller one record and one append, a `Message` less. The queue is bounded: when the disk
+cannot keep up, DEBUG and INFO records are dropped first, and a line says how many were. When the file cannot be
+written, lines go to standard error; logging never stops the program. Records hold their arguments until they are
 written, about 50 ms: log values, not things that change.
 """
 
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ccflare.logs.file import LogFile
-from ccflare.logs.intake import Level, Record, install, set_level
-from ccflare.logs.lines import LINES, ROOT, Format
+from ccflare.logs.intake import Level, install, set_level
+from ccflare.logs.lines import LINES, ROOT, Format, Note, Said
 from ccflare.logs.live import Follower, Followers
 
 CAPACITY = 10_000
@@ -51,7 +51,7 @@ class Log:
 
     def _begin(self) -> None:
         """Set up what a thread works with; a forked child does it again, for it has no thread."""
-        self._queue: deque[logging.LogRecord | threading.Event] = deque()
+        self._queue: deque[Said | threading.Event] = deque()
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._lock = threading.RLock()
@@ -69,7 +69,7 @@ class Log:
         """How many records were dropped since the start."""
         return self._total_lost + self._lost
 
-    def put(self, record: logging.LogRecord) -> None:
+    def put(self, record: Said) -> None:
         """Queue a record. Never waits for the disk."""
         waiting = len(self._queue)
         if waiting >= CAPACITY and (record.levelno < logging.WARNING or waiting >= CAPACITY + RESERVE):
@@ -162,8 +162,8 @@ class Log:
             self._total_lost += lost
         if lost:
             message = "%d log records were dropped because writing them could not keep up"
-            record = Record(f"{ROOT}.Logs", logging.WARNING, "", 0, message, (lost,), None)
-            lines.append(self._line(record, self._debug))
+            note = Note(time.time(), f"{ROOT}.Logs", logging.WARNING, message, (lost,))
+            lines.append(self._line(note, self._debug))
         if lines:
             text = "".join(lines)
             if not self._to_file(text) or self._console is not None:
