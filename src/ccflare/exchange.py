@@ -11,8 +11,9 @@ from ccflare.payload import MASK, Captured, masked
 from ccflare.pool import Ask
 from ccflare.pricing import PriceTable, cost
 from ccflare.records import Account, Attempt, ClientKey, Exchange, Secret
+from ccflare.strategy import named_session
 from ccflare.usage import NOT_SAID
-from ccflare.wire import Body, Inbound
+from ccflare.wire import Asked, Body, Inbound
 
 UNKNOWN = Ask()
 NOBODY = Account(id="", name="no account", created_at_ms=0)
@@ -87,7 +88,7 @@ class OpenExchange:
     """
 
     __slots__ = (
-        "account", "arrived_at", "arrived_ms", "ask", "attempts", "body", "body_length", "captured", "choice",
+        "account", "arrived_at", "arrived_ms", "ask", "asked", "attempts", "body", "body_length", "captured", "choice",
         "client_key", "credential", "error", "first_byte_at", "first_byte_by", "held", "id", "inbound", "limited",
         "metered", "own_ms", "path", "paused_until", "ready_at", "refreshed", "relay", "repeatable", "request_bytes",
         "response_bytes", "retries", "status", "streamed", "tried", "trying", "upstream_s", "wait_ms",
@@ -102,10 +103,9 @@ class OpenExchange:
         client_key: ClientKey | None = None,
     ) -> None:
         self.inbound, self.client_key = inbound, client_key
-        self.id = exchange_id
-        self.path = inbound.target.partition(b"?")[0]
-        self.arrived_ms = arrived_ms
-        self.arrived_at = arrived_at
+        self.id, self.arrived_ms, self.arrived_at = exchange_id, arrived_ms, arrived_at
+        self.asked = inbound.memory.asked or _asked(inbound)
+        self.path = self.asked.path
         self.ready_at = arrived_at
         """When the request had been read; ccflare's own share of the time counts from here."""
         self.first_byte_by = arrived_at
@@ -189,8 +189,8 @@ class OpenExchange:
             id=self.id,
             timestamp_ms=self.arrived_ms,
             age_ms=round((now - self.arrived_at) * 1000),
-            method=self.inbound.method.decode("ascii", "replace"),
-            path=self._shown_path(),
+            method=self.asked.method,
+            path=self.asked.shown_path,
             phase=self._phase(now),
             account=None if account is NOBODY else account,
             choice=self.choice,
@@ -211,9 +211,6 @@ class OpenExchange:
             return "reading" if self.ask is UNKNOWN else "choosing"
         return "pausing" if now < self.paused_until else "waiting"
 
-    def _shown_path(self) -> str:
-        return masked(self.path[:MAX_PATH].decode("ascii", "backslashreplace"))
-
     def record(self, now: float, prices: PriceTable) -> Exchange:
         """Return the row of this exchange."""
         first, metered = self.first_byte_at, self.metered
@@ -225,8 +222,8 @@ class OpenExchange:
         return Exchange(
             id=self.id,
             timestamp_ms=self.arrived_ms,
-            method=self.inbound.method.decode("ascii", "replace"),
-            path=self._shown_path(),
+            method=self.asked.method,
+            path=self.asked.shown_path,
             account_id=self.account.id or None,
             status_code=self.status,
             success=success,
@@ -246,3 +243,12 @@ class OpenExchange:
             response_bytes=self.response_bytes,
             attempts=tuple(self.attempts),
         )
+
+
+def _asked(inbound: Inbound) -> Asked:
+    """Work out what a request says, for those after it with the same head too."""
+    path = inbound.target.partition(b"?")[0]
+    shown = masked(path[:MAX_PATH].decode("ascii", "backslashreplace"))
+    method = inbound.method.decode("ascii", "replace")
+    inbound.memory.asked = asked = Asked(method, path, shown, named_session(inbound.headers))
+    return asked

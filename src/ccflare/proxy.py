@@ -135,7 +135,7 @@ class Proxy:
             self._delivery.own(x, 400, answers.error("invalid_request_error", message))
             return
         body = await self._read(x)
-        seen = strategy.peek(x.path, x.inbound.headers, body)
+        seen = strategy.peek(x.path, x.asked.session_id, body)
         x.ask = Ask(strategy.session_key(seen, x.party), seen.model, self._owner(x, body))
         x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
         self.budget.deposit()

@@ -85,17 +85,20 @@ _read_message = msgspec.json.Decoder(_Message).decode
 _read_blocks = msgspec.json.Decoder(list[_Block]).decode
 
 
-def peek(path: bytes, headers: Headers, body: bytes | bytearray | None) -> Peek:
-    """Look at a request, decoding its body once and only in part. Never raises.
-
-    A body that cannot be read (none, compressed, not JSON, wrong types) has no model. Uploads are not looked
-    into: they name no single model and may be very large.
-    """
-    session_id = None
+def named_session(headers: Headers) -> str | None:
+    """Return what a field of the client calls the conversation."""
     for name, value in headers:
         if len(name) == 24 and value and name.lower() == b"x-claude-code-session-id":
-            session_id = value.decode("latin-1")
-            break
+            return value.decode("latin-1")
+    return None
+
+
+def peek(path: bytes, session_id: str | None, body: bytes | bytearray | None) -> Peek:
+    """Look at a request, decoding its body once and only in part. Never raises.
+
+    `session_id` is what `named_session` has found. A body that cannot be read (none, compressed, not JSON, wrong types)
+    has no model. Uploads are not looked into: they name no single model and may be very large.
+    """
     if not body or path.startswith(_UPLOADS):
         return Peek(None, False, session_id)
     try:

@@ -105,13 +105,27 @@ class HeadMemory:
     It goes with the client's connection. Who keeps something in it bounds it.
     """
 
-    __slots__ = ("outgoing", "redacted")
+    __slots__ = ("asked", "outgoing", "redacted")
 
     def __init__(self) -> None:
+        self.asked: Asked | None = None
+        """What is asked for; belongs to the event loop, as what follows."""
         self.outgoing: dict[str, Outgoing] = {}
-        """Fields to send, by the account's id; belongs to the event loop."""
+        """Fields to send, by the account's id."""
         self.redacted: dict[object, Any] = {}
         """What may be kept of it; belongs to whoever redacts, in a thread of its own."""
+
+
+class Asked(NamedTuple):
+    """What a request's line and fields say."""
+
+    method: str
+    path: bytes
+    """As received, without the query."""
+    shown_path: str
+    """As it is recorded: without credentials."""
+    session_id: str | None
+    """What the client calls the conversation, where a field says so."""
 
 
 class Outgoing(NamedTuple):

@@ -75,7 +75,7 @@ class Target:
 
 
 def _peeked(data: bytes) -> None:
-    seen = peek(b"/v1/messages", [], data)
+    seen = peek(b"/v1/messages", None, data)
     assert seen.model is None or isinstance(seen.model, str)
     assert session_key(seen, "client")
 

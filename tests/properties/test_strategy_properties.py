@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccflare.strategy import order, peek, session_key
+from ccflare.strategy import named_session, order, peek, session_key
 
 JSON: st.SearchStrategy[object] = st.sampled_from(
     [None, True, 7, "", "text", [], ["x"], {}, {"user_id": "u"}, {"user_id": 1}, {"user_id": "{"}, [[]], [{}]]
@@ -47,9 +47,9 @@ SEATS = st.lists(
 @given(HEADERS, st.binary(max_size=200) | st.dictionaries(FIELDS, JSON).map(lambda d: json.dumps(d).encode()))
 def test_every_request_has_a_session(headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     """No request raises, and the same request always belongs to the same session."""
-    key = session_key(peek(b"/v1/messages", headers, body), "c")
+    key = session_key(peek(b"/v1/messages", named_session(headers), body), "c")
     assert len(key) == 32
-    assert key == session_key(peek(b"/v1/messages", headers, bytearray(body)), "c")
+    assert key == session_key(peek(b"/v1/messages", named_session(headers), bytearray(body)), "c")
 
 
 @settings(deadline=None)
@@ -62,7 +62,7 @@ def test_turns_of_a_conversation_share_a_session(turns: int, stream: bool, text:
         "messages": start["messages"] + [{"role": r, "content": r} for r in ["assistant", "user"] * turns],  # type: ignore[operator]  # test literals
         "model": "m",
     }
-    keys = {session_key(peek(b"/v1/messages", [], json.dumps(r).encode()), "c") for r in (start, later)}
+    keys = {session_key(peek(b"/v1/messages", None, json.dumps(r).encode()), "c") for r in (start, later)}
     assert len(keys) == 1
 
 

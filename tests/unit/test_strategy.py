@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ccflare.strategy import Peek, headroom_bucket, order, peek, session_key
+from ccflare.strategy import Peek, headroom_bucket, named_session, order, peek, session_key
 from ccflare.wire import Headers
 
 UUID = "550e8400-e29b-41d4-a716-446655440000"
@@ -20,17 +20,17 @@ def request(**fields: Any) -> bytes:
 
 
 def key(body: bytes | None, headers: Headers | None = None, client: str = "127.0.0.1") -> str:
-    return session_key(peek(b"/v1/messages", headers or [], body), client)
+    return session_key(peek(b"/v1/messages", named_session(headers or []), body), client)
 
 
 def test_model_and_stream() -> None:
     """Model and stream are read with and without a session header."""
     body = request(stream=True)
-    seen = peek(b"/v1/messages", [(b"X-Claude-Code-Session-Id", UUID.encode())], body)
+    seen = peek(b"/v1/messages", named_session([(b"X-Claude-Code-Session-Id", UUID.encode())]), body)
     assert seen == Peek("claude-opus-4-1", True, UUID, None)
-    seen = peek(b"/v1/messages", [], body)
+    seen = peek(b"/v1/messages", None, body)
     assert (seen.model, seen.stream, seen.session_id) == ("claude-opus-4-1", True, None)
-    assert peek(b"/v1/messages", [], request()).stream is False
+    assert peek(b"/v1/messages", None, request()).stream is False
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_model_and_stream() -> None:
 )
 def test_unreadable_bodies_are_the_clients(body: bytes | None) -> None:
     """A body that cannot be read gives an empty peek, and the client is the session."""
-    assert peek(b"/v1/messages", [], body) == Peek()
+    assert peek(b"/v1/messages", None, body) == Peek()
     assert key(body) == key(None)
     assert key(body, client="10.0.0.1") != key(None)
 
@@ -61,15 +61,15 @@ def test_unreadable_bodies_are_the_clients(body: bytes | None) -> None:
 def test_peek_holds_no_view_of_the_body() -> None:
     """The body can be given back while what was seen of it is still in use."""
     body = bytearray(request(system="s", tools=[{"name": "t"}]))
-    seen = peek(b"/v1/messages", [], body)
+    seen = peek(b"/v1/messages", None, body)
     body.clear()
     assert seen.fingerprint is not None
 
 
 def test_uploads_are_not_looked_into() -> None:
     """Batches and files are sent on without being decoded."""
-    assert peek(b"/v1/messages/batches", [], request()) == Peek()
-    assert peek(b"/v1/files", [], request()) == Peek()
+    assert peek(b"/v1/messages/batches", None, request()) == Peek()
+    assert peek(b"/v1/files", None, request()) == Peek()
 
 
 def test_session_header_wins() -> None:
@@ -92,14 +92,14 @@ def test_session_in_metadata() -> None:
 @pytest.mark.parametrize("user_id", ["an-apps-user", '{"session_id": 5}', "{broken", '{"session_id": ""}', "é"])
 def test_whole_user_id(user_id: str) -> None:
     """A user id of another form is the session as a whole."""
-    seen = peek(b"/v1/messages", [], request(metadata={"user_id": user_id}))
+    seen = peek(b"/v1/messages", None, request(metadata={"user_id": user_id}))
     assert seen.session_id == user_id
 
 
 @pytest.mark.parametrize("metadata", [{}, {"user_id": ""}, {"user_id": None}, {"user_id": 5}, [], None, "x"])
 def test_metadata_without_a_user(metadata: object) -> None:
     """Metadata that names nobody leaves the fingerprint to decide, and the model readable."""
-    seen = peek(b"/v1/messages", [], request(metadata=metadata))
+    seen = peek(b"/v1/messages", None, request(metadata=metadata))
     assert seen.session_id is None
     assert seen.model == "claude-opus-4-1"
     assert session_key(seen, "c") == key(request())
