@@ -48,7 +48,14 @@ class IngressSettings:
     """How many clients there is room for."""
     connections: "set[Ingress]" = field(default_factory=set)
     """What is open; a stop has to wait for these and for `tasks`."""
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    outlasting: set[asyncio.Task[None]] = field(default_factory=set)
+    """What still serves a request whose connection has gone, or has gone on to the next one."""
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """What serves requests now."""
+        last = {connection.task for connection in tuple(self.connections)}
+        return self.outlasting | {task for task in last if task is not None and not task.done()}
 
     def connection(self) -> "Ingress":
         """Make the protocol for one accepted connection."""
@@ -66,12 +73,14 @@ class Ingress(asyncio.Protocol):
         self.write_paused = False
         self.held_bytes = shared.bounds.held_bytes
         self.deadline: float | None = None
+        self.task: asyncio.Task[None] | None = None
+        """What serves, or has served, the request that was begun last."""
         self._bounds = shared.bounds
         self._serve = shared.serve
         self._app = shared.app
         self._connections = shared.connections
         self._crowd = shared.crowd
-        self._tasks = shared.tasks
+        self._outlasting = shared.outlasting
         self._reader = Reader(self, shared.gate, shared.bounds)
         self._current: ClientRequest | None = None
         """The request whose answer is due."""
@@ -118,6 +127,7 @@ class Ingress(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything; requests in progress learn that their client is gone."""
         self._connections.discard(self)
+        self._let_outlast()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -194,9 +204,15 @@ class Ingress(asyncio.Protocol):
         if self._retires_in_s is not None:
             request.keep_alive = False
         serve = self._serve if request.target.startswith(b"/v1/") else self._serve_asgi
-        task = request.task = self.loop.create_task(request.run(serve))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._let_outlast()
+        self.task = request.task = self.loop.create_task(request.run(serve))
+
+    def _let_outlast(self) -> None:
+        """Have what still serves a request known elsewhere. Nearly always there is nothing: a task is told of here."""
+        task = self.task
+        if task is not None and not task.done():
+            self._outlasting.add(task)
+            task.add_done_callback(self._outlasting.discard)
 
     def _serve_asgi(self, request: ClientRequest) -> Awaitable[None]:
         return serve_asgi(self._app, request)

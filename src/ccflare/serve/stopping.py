@@ -40,8 +40,8 @@ async def stop(app: App, ingress: IngressSettings, doors: Doors, orders: Orders)
             connection.retire(RETIRE_S)
         else:
             connection.shutdown()
-    if ingress.tasks:
-        log.info("Stopping: %d requests are still running", len(ingress.tasks))
+    if running := ingress.tasks:
+        log.info("Stopping: %d requests are still running", len(running))
     if not orders.replaced:
         _close_desks(app)
     await _let_finish(ingress, orders, limit_ms / 1000)
@@ -62,7 +62,7 @@ async def _let_finish(ingress: IngressSettings, orders: Orders, limit_s: float) 
     await asyncio.wait((gentle, at_once), timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
     gentle.cancel()
     at_once.cancel()
-    running = tuple(ingress.tasks)
+    running = ingress.tasks
     if running:
         log.warning("Stopping: %d requests are cut off", len(running))
     for task in running:
@@ -72,8 +72,8 @@ async def _let_finish(ingress: IngressSettings, orders: Orders, limit_s: float) 
 
 async def _finished(ingress: IngressSettings) -> None:
     """Wait until no request runs and every answer has left."""
-    while ingress.tasks or ingress.connections:
-        if ingress.tasks:
-            await asyncio.wait(tuple(ingress.tasks))
+    while (running := ingress.tasks) or ingress.connections:
+        if running:
+            await asyncio.wait(running)
         else:  # a stop may be 20 ms late; an event would cost every connection
             await asyncio.sleep(0.02)

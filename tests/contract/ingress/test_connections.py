@@ -307,6 +307,38 @@ class TestShutdown:
             assert not listener.seen[0].gone
 
 
+@pytest.mark.parametrize("end", ENDS, ids=["close", "reset"])
+def test_what_runs_on_is_waited_for(listening: Any, end: Any) -> None:
+    """A stop knows of all that serves: behind its answer, beside the next request's, and without its connection."""
+    go = asyncio.Event()
+
+    async def script(inbound: Inbound) -> None:
+        await echo(inbound)
+        await go.wait()
+
+    async def slow_to_leave(_inbound: Inbound) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await go.wait()
+
+    with listening(script) as listener:
+        connection = listener.connect()
+        for requests in (post(b"x"), post(b"y"), post(b"pipe") + post(b"line")):
+            connection.send(requests)
+            assert connection.answer().body
+        assert connection.answer().body == b"line"
+        assert len(listener.state.tasks) == 4
+        listener.script = slow_to_leave
+        connection.send(post(b"x"))
+        eventually(lambda: len(listener.seen) == 5)
+        end(connection)
+        eventually(lambda: not listener.state.connections)
+        assert len(listener.state.tasks) == 5
+        listener.loop.call_soon_threadsafe(go.set)
+        eventually(lambda: not listener.state.tasks)
+
+
 def test_two_hundred_connections_do_not_mix(listening: Any) -> None:
     """Answers come on the connection of their request, many at a time."""
 
