@@ -23,7 +23,7 @@ def pool_of(*accounts: Account | str, **options: int) -> Pool:
     return pool
 
 
-def names(pool: Pool, ask: Ask = Ask(), now_ms: int = NOW) -> list[str]:  # noqa: B008  # an immutable tuple
+def names(pool: Pool, ask: Ask = Ask(), now_ms: int = NOW) -> list[str]:  # noqa: B008  # it is immutable
     return [candidate.name for candidate in pool.candidates(ask, now_ms)]
 
 

@@ -7,6 +7,8 @@ answer in time goes on alone: a session that is split costs a prompt cache, one 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import msgspec
+
 from ccflare.bus import Colleagues
 from ccflare.choice import ALONGSIDE
 from ccflare.exchange import OpenExchange
@@ -41,7 +43,7 @@ async def agreed(
         return await go_on(x)
     try:
         lead = await parts.colleagues.claim(session, account.id)
-        x.ask = x.ask._replace(lead=lead, led_by=x.choice if lead == account.id else ALONGSIDE)
+        x.ask = msgspec.structs.replace(x.ask, lead=lead, led_by=x.choice if lead == account.id else ALONGSIDE)
         return await go_on(x)
     finally:
         parts.colleagues.release(session)

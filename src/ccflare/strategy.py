@@ -123,12 +123,10 @@ def session_key(seen: Peek, client: str) -> str:
     fingerprint is not: who sends the same prompt shares its cache. A request with neither belongs to its
     client.
     """
-    if client == "::1" or client.startswith(("127.", "::ffff:127.")):
-        client = "127.0.0.1"
-    if seen.session_id is not None:
-        short = len(seen.session_id) <= _REMEMBERED_BYTES
-        return (_remembered_digest if short else _digest)("id", client, seen.session_id)
-    return seen.fingerprint or _digest("client", client)
+    session_id = seen.session_id
+    if session_id is None:
+        return seen.fingerprint or _digest("client", _machine(client))
+    return (_known_key if len(session_id) <= _REMEMBERED_BYTES else _key)(client, session_id)
 
 
 class Candidate(Protocol):
@@ -285,4 +283,12 @@ def _digest(kind: str, *parts: str) -> str:
     return digest.hexdigest()
 
 
-_remembered_digest = lru_cache(maxsize=4096)(_digest)
+def _machine(client: str) -> str:
+    return "127.0.0.1" if client == "::1" or client.startswith(("127.", "::ffff:127.")) else client
+
+
+def _key(client: str, session_id: str) -> str:
+    return _digest("id", _machine(client), session_id)
+
+
+_known_key = lru_cache(maxsize=4096)(_key)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import msgspec
+
 from ccflare.addresses import read_url
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -55,8 +57,7 @@ def pairs_of(lines: bytes) -> Headers:
     return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.split(b"\r\n")[:-1])]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where connections go: scheme `http` or `https`, host without brackets, port."""
 
     scheme: str
@@ -139,8 +140,7 @@ class Outgoing(NamedTuple):
     serialized: Serialized
 
 
-@dataclass(slots=True)
-class OutgoingRequest:
+class OutgoingRequest(msgspec.Struct):
     """What goes upstream. The transport adds `Host` and the framing; everything else is here."""
 
     method: bytes

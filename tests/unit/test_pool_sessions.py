@@ -16,7 +16,7 @@ from pool_kit import HAIKU, HOUR, MINUTE, NOW, OPUS, account, limit, names, pool
 # Sessions.
 
 
-def served_by(pool: Pool, name: str, now_ms: int = NOW, ask: Ask = Ask("s", OPUS)) -> str | None:  # noqa: B008  # an immutable tuple
+def served_by(pool: Pool, name: str, now_ms: int = NOW, ask: Ask = Ask("s", OPUS)) -> str | None:  # noqa: B008  # it is immutable
     """Have an exchange served; return where the session's next one goes first."""
     pool.served(ask, name, now_ms)
     return next(iter(names(pool, ask, now_ms)), None)

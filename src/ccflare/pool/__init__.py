@@ -17,6 +17,8 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, assert_never
 
+import msgspec
+
 from ccflare.choice import ALONGSIDE, NOBODYS, OWNER, SESSION, Choice, by_rank
 from ccflare.forecast import AccountWindows, Aside
 from ccflare.limits import CoolAccount, Effect, LimitAccount, Reading, RefuseCredential, SetAside, read_limits
@@ -35,14 +37,11 @@ from ccflare.wire import pairs_of
 __all__ = ["Aside", "Ask", "Blocked", "Changes", "Pool", "Standing"]
 
 
-class _Lead:
+class _Lead(msgspec.Struct):
     """Where the exchanges in flight of one session went."""
 
-    __slots__ = ("account_id", "count")
-
-    def __init__(self, account_id: str) -> None:
-        self.account_id = account_id
-        self.count = 0
+    account_id: str
+    count: int = 0
 
 
 class Pool:

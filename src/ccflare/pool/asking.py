@@ -1,6 +1,6 @@
 """What a pool is asked, and what it answers when nobody can serve; what it has learnt for the store."""
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -8,7 +8,7 @@ from ccflare.choice import NOBODYS, Choice
 from ccflare.records import Account, Binding, Owned
 
 
-class Ask(NamedTuple):
+class Ask(msgspec.Struct, frozen=True):
     """What a request needs: the key of its session and its model, as far as they are known."""
 
     session: str | None = None

@@ -1,7 +1,7 @@
 """Which account an upstream object belongs to: a bounded table in the order of last use."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, KeysView
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -19,17 +19,14 @@ class Owners:
         self._most = max(1, most)
         self._owned: OrderedDict[str, Owned] = OrderedDict()
         self._kinds: Counter[str] = Counter()
+        self.kinds = self._kinds.keys()
+        """What the known ids begin with: `file` for `file_...`. Empty for nearly everybody."""
         self._changed: dict[str, Owned] = {}
         self.tell: Callable[[Owned], None] = _nobody
         """Called with what is learnt or forgotten here, for other workers."""
 
     def __len__(self) -> int:
         return len(self._owned)
-
-    @property
-    def kinds(self) -> KeysView[str]:
-        """What the known ids begin with: `file` for `file_...`. Empty for nearly everybody."""
-        return self._kinds.keys()
 
     def accounts_of(self, object_ids: Iterable[str], now_ms: int) -> list[str]:
         """Return who owns any of these objects, in the order of the ids, each account once."""

@@ -52,7 +52,7 @@ class Sessions:
     def live(self, key: str, now_ms: int) -> Session | None:
         """Return a session that has not ended."""
         session = self._sessions.get(key)
-        return session if session is not None and now_ms < self.ends_at(session) else None
+        return session if session is not None and now_ms < session.bound_at_ms + self.length_ms else None
 
     def restore(self, bindings: Iterable[Binding], now_ms: int) -> None:
         """Take over what an earlier run has bound and has not ended."""
