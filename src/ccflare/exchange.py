@@ -178,7 +178,8 @@ class OpenExchange:
 
     def take_time(self, now: float) -> float:
         """Fix and return ccflare's own share of the time so far, in milliseconds."""
-        self.own_ms = max(0.0, (now - self.ready_at - self.upstream_s) * 1000)
+        own_s = now - self.ready_at - self.upstream_s
+        self.own_ms = own_s * 1000 if own_s > 0 else 0.0
         return self.own_ms
 
     def so_far(self, now: float) -> "Running":

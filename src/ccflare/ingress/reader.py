@@ -114,10 +114,11 @@ class Reader:
     def _take_missing(self, data: bytes) -> bytes:
         """Give a body what it misses; return what is behind it."""
         missing, request = self._missing_bytes, self.arriving
-        piece, rest = (data, b"") if len(data) <= missing else (data[:missing], data[missing:])
+        piece, rest = data[:missing], data[missing:]
         self._missing_bytes = missing - len(piece)
         if request is not None and piece:
-            self._connection.deadline = min(self._loop.time() + self._bounds.body_s, self._body_by)
+            if self._missing_bytes:
+                self._connection.deadline = min(self._loop.time() + self._bounds.body_s, self._body_by)
             request.take(piece)
         if not self._missing_bytes:
             self.on_message_complete()

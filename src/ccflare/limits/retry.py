@@ -55,7 +55,10 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Count one exchange."""
-        self._exchanges = min(MOST_COUNTED, self._exchanges + 1)
+        if self._exchanges < MOST_COUNTED - 1:
+            self._exchanges += 1
+        else:
+            self._exchanges = MOST_COUNTED
 
     def withdraw(self, now_ms: int) -> bool:
         """Take one retry. False: there is none left, go on without retrying."""

@@ -264,13 +264,14 @@ def test_a_body_that_breaks_under_its_answer(listening: Any, version: bytes) -> 
 
 
 def test_a_body_that_comes_slowly(listening: Any) -> None:
-    """A body may take longer than the deadline as long as it goes on coming."""
+    """A body may take longer than the deadline as long as it goes on coming, behind a known head too."""
     with listening(bounds=QUICK) as listener, listener.connect() as connection:
-        connection.send(post(None, "/v1/m", ("Content-Length", "6")))
-        for _ in range(6):
-            threading.Event().wait(0.08)
-            connection.send(b"x")
-        assert connection.answer().body == b"xxxxxx"
+        for _ in range(2):
+            connection.send(post(None, "/v1/m", ("Content-Length", "6")))
+            for _ in range(6):
+                threading.Event().wait(0.08)
+                connection.send(b"x")
+            assert connection.answer().body == b"xxxxxx"
 
 
 def test_a_held_back_client_is_not_blamed(listening: Any) -> None:
@@ -325,10 +326,14 @@ def test_a_held_back_client_that_leaves_is_noticed(listening: Any) -> None:
         assert eventually(lambda: listener.ended, 1.0) == ["cancelled"]
 
 
-def test_a_body_that_trickles_for_ever_is_refused(listening: Any) -> None:
-    """A body has a bound as a whole, however steadily its pieces come: 408."""
+@pytest.mark.parametrize("known", [False, True])
+def test_a_body_that_trickles_for_ever_is_refused(listening: Any, known: bool) -> None:
+    """A body has a bound as a whole, however steadily its pieces come, and whether its head is known: 408."""
     bounds = Bounds(whole_body_s=0.5, look_s=0.02)
     with listening(bounds=bounds) as listener, listener.connect() as connection:
+        if known:
+            connection.send(post(None, "/v1/m", ("Content-Length", "1000")) + bytes(1000))
+            assert connection.answer().body == bytes(1000)
         connection.send(post(None, "/v1/m", ("Content-Length", "1000")))
         done = threading.Event()
 
