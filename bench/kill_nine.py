@@ -100,6 +100,8 @@ async def keep(path: Path, first: int, budget_bytes: int) -> None:
     journal = Journal(lambda: open_store(path, busy_timeout_s=1.0), lambda _accounts, _secrets: None)
     journal.rules = Retention(payload_bytes=budget_bytes)
     journal.start()
+    while not journal.state().opened:  # noqa: ASYNC110  # a server is not ready before, and no event tells it
+        await asyncio.sleep(STEP_S)
     number = first
     while True:
         for number in range(number, number + AT_ONCE):  # noqa: B020  # counts on

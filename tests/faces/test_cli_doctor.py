@@ -54,8 +54,8 @@ Doctor = Callable[..., Found]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home directory and a port where nobody is, in an environment that says nothing else."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home directory and a port where nobody is or comes, in an environment that says nothing else."""
     for name in list(os.environ):
         if name.upper().startswith(("CCFLARE_", "ANTHROPIC_", "LOG_", "LB_")) or "PROXY" in name.upper():
             monkeypatch.delenv(name)
@@ -66,7 +66,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PORT", str(unused.getsockname()[1]))
-    return tmp_path
+        yield tmp_path
 
 
 @pytest.fixture

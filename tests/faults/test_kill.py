@@ -21,6 +21,8 @@ async def main():
     path = Path(sys.argv[1])
     journal = Journal(lambda: open_store(path, busy_timeout_s=1.0), lambda accounts, secrets: None)
     journal.start()
+    while not journal.state().opened:  # as a server does, which is not ready before
+        await asyncio.sleep(0.003)
     number, last = 0, time.monotonic()
     while True:
         for _ in range(5):

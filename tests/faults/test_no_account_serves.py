@@ -164,7 +164,7 @@ def test_limited_accounts_come_back_one_by_one(home: Home, server: Server, upstr
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: ask(server.port, messages()).status, range(16)))
     assert found == [429] * 16
-    assert_states(home, BOTH_LIMITED)
+    eventually(lambda: all(home.limited_until_ms(name) for name in ("alpha", "beta")), what="both are limited")
     asked = len(upstream.settled_log())
     upstream.forget()
     first: Row = eventually(lambda: _served(server), what="beta is back")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -19,25 +20,35 @@ from ccflare.records import Account, Credentials, Grant, Secret
 from ccflare.refresh import Ground, Refresher
 from ccflare.store import Store, open_store
 
+T = TypeVar("T")
+
 HOUR_MS = 3_600_000
 GONE = TokenRefused("invalid_grant", "invalid_grant: Refresh token not found or invalid (status 400)")
 
 
 class Time:
-    """The machine's time, hurried by hand. Sleeping is short, whatever is asked for."""
+    """A time that only passes by hand, however busy the machine is. Sleeping is short, whatever is asked for."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
         self.jumped = 0.0
+        self._began = time.time(), time.monotonic()
 
     def now(self) -> float:
-        return time.time() + self.ahead + self.jumped
+        return self._began[0] + self.ahead + self.jumped
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
+        return self._began[1] + self.ahead
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.01))
+
+    async def pass_until(self, asking: "asyncio.Task[T]") -> T:
+        """Let second after second pass until something is done that waits for its time; return what it brought."""
+        while not asking.done():
+            await asyncio.sleep(0.01)
+            self.ahead += 1
+        return await asking
 
 
 class Endpoint:
@@ -148,6 +159,12 @@ class World:
     def stored_refresh_token(self, name: str = "a") -> str | None:
         token = self.stored(name).credentials.refresh_token
         return None if token is None else token.reveal()
+
+    def lease_ends_ms(self, name: str = "a") -> int:
+        """When the lease on an account's tokens ends; 0 where there is none."""
+        with closing(sqlite3.connect(self.path)) as db:
+            found = db.execute("SELECT until FROM token_leases WHERE account_id = ?", (name,)).fetchone()
+        return 0 if found is None else int(found[0])
 
     @contextmanager
     def locked(self) -> Iterator[None]:

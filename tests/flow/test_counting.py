@@ -99,10 +99,7 @@ async def test_refreshes_are_counted_by_how_they_ended(trouble: list[Exception],
     world.endpoint.trouble = trouble
     asking = asyncio.create_task(process.fresh())
     try:
-        await world.endpoint.asked.wait()
-        await asyncio.sleep(0.05)
-        world.clock.ahead += 2  # an account is expired when the store was looked at again for a second
-        await asking
+        await world.clock.pass_until(asking)  # an account is expired when the store was looked at again for a second
         assert process.refresher.counts == {("a", outcome): 1}
     finally:
         await process.close()

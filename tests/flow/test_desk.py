@@ -16,11 +16,6 @@ from ccflare.store.sqlite import SqliteStore
 FOR_EVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
 
 
-def sleep(_store: Store) -> str:
-    time.sleep(0.5)
-    return "done"
-
-
 def count_for_ever(store: Store) -> None:
     assert isinstance(store, SqliteStore)
     store._db.rows(FOR_EVER)
@@ -53,11 +48,13 @@ async def test_a_question_that_takes_too_long_is_interrupted(desk: Desk) -> None
 
 
 async def test_one_who_waits_too_long_does_not_interrupt_the_one_before(desk: Desk) -> None:
-    first = asyncio.create_task(desk.ask(sleep))
+    release = threading.Event()
+    first = asyncio.create_task(desk.ask(lambda _store: release.wait(20), within_s=20))
     await asyncio.sleep(0)
     with pytest.raises(StoreBusy):
         await desk.ask(lambda store: store.accounts(), within_s=0.1)
-    assert await first == "done"
+    release.set()
+    assert await first
     desk.close()
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -31,6 +30,7 @@ from ccflare.transport import Transport
 from ccflare.wire import Origin
 from flow.published_prices import prices_published
 from flow.scripted import Answer, Client, World, error
+from harness import COMMAND, passing
 
 Check = Callable[[Path], Coroutine[Any, Any, None]]
 CHECKS: dict[str, Check] = {}
@@ -277,22 +277,18 @@ async def pricing(directory: Path) -> None:
 def log_of_a_server(directory: Path, **variables: str) -> str:
     """Start a real server, stop it when it answers, and return what it has logged."""
     directory.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "PORT": port, "CCFLARE_LOG_DIR": str(directory)}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "CCFLARE_LOG_DIR": str(directory)}
     environment["CF_PRICING_OFFLINE"] = "1"
-    command = [sys.executable, "-m", "ccflare", "serve"]
-    with subprocess.Popen(command, env=environment | variables, stderr=subprocess.DEVNULL) as server:
-        try:
-            give_up = time.monotonic() + 20
-            while time.monotonic() < give_up:
-                with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
-                    break
-                time.sleep(0.02)
-        finally:
-            server.terminate()
-            server.wait(20)
+    with socket.create_server(("127.0.0.1", 0)) as passed:  # who connects before it is there is answered later
+        command = [*passing([passed]), *COMMAND, "serve"]
+        with subprocess.Popen(
+            command, env=environment | variables, stderr=subprocess.DEVNULL, pass_fds=[passed.fileno()]
+        ) as server:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{passed.getsockname()[1]}/health", timeout=20).close()
+            finally:
+                server.terminate()
+                server.wait(20)
     log = directory / "app.log"
     return log.read_text() if log.exists() else ""
 
@@ -322,7 +318,12 @@ async def outgoing_proxies(directory: Path) -> None:
     assert rules.proxy_for(Origin("http", "plain.example", 80)) is None
 
 
-@pytest.mark.parametrize("name", [row.name for row in TABLE])
-async def test_every_setting_changes_what_happens(name: str, tmp_path: Path) -> None:
-    """The value of each setting in the table is seen in the program's behaviour."""
-    await CHECKS[name](tmp_path)
+@pytest.mark.parametrize("check", dict.fromkeys(CHECKS.values()), ids=lambda check: check.__name__)
+async def test_every_setting_changes_what_happens(check: Check, tmp_path: Path) -> None:
+    """The value of each setting is seen in the program's behaviour; some are looked at together."""
+    await check(tmp_path)
+
+
+def test_every_setting_is_checked() -> None:
+    """There is a check of each setting in the table."""
+    assert {row.name for row in TABLE} == set(CHECKS)

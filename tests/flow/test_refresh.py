@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ccflare.records import Credentials, Secret
+from ccflare.refresh.flight import LEASE_S
 from ccflare.store.tokens import Lease
 from flow.refreshing import HOUR_MS, World, chore, until
 
@@ -87,7 +88,7 @@ async def test_a_slow_endpoint_keeps_its_lease(world: World) -> None:
     await world.endpoint.asked.wait()
     for _ in range(10):
         world.clock.ahead += 1.0
-        await asyncio.sleep(0.05)
+        await until(lambda: world.lease_ends_ms() == world.now_ms() + LEASE_S * 1000, "prolonged")
     assert len(world.endpoint.used) == 1
     world.endpoint.open.set()
     assert await asyncio.gather(*asking) == ["at-a-1", "at-a-1"]
@@ -121,9 +122,7 @@ async def test_a_broken_disk_does_not_take_the_account_away(world: World, caplog
     await world.endpoint.asked.wait()
     with world.locked():
         world.endpoint.open.set()
-        await asyncio.sleep(0.1)
-        world.clock.ahead += 6
-        assert await asking == "at-a-1"
+        assert await world.clock.pass_until(asking) == "at-a-1"
         process.look()  # the store still has the old pair: it does not come back
         assert await process.fresh() == "at-a-1"
         assert "cannot be saved yet" in caplog.text
@@ -141,9 +140,7 @@ async def test_what_is_not_saved_yet_is_saved_at_the_end(world: World) -> None:
     await world.endpoint.asked.wait()
     with world.locked():
         world.endpoint.open.set()
-        await asyncio.sleep(0.1)
-        world.clock.ahead += 6
-        await asking
+        await world.clock.pass_until(asking)
     await process.refresher.close(5)
     assert world.stored_refresh_token() == "rt-a-1"
 
@@ -176,8 +173,7 @@ async def test_a_store_that_cannot_be_written_stops_only_what_can_wait(world: Wo
         asking = asyncio.create_task(process.fresh("a"))
         await asyncio.sleep(0.2)
         assert world.endpoint.used == []
-        world.clock.ahead += 6
-        assert await asking == "at-a-1"
+        assert await world.clock.pass_until(asking) == "at-a-1"
         assert await process.fresh("b") == "at-b-0"
         await asyncio.sleep(0.1)
         assert world.endpoint.used == ["rt-a-0"]
@@ -210,9 +206,7 @@ async def test_an_account_removed_meanwhile_stays_removed(world: World) -> None:
         store.remove_account("a")
     process.look()
     world.endpoint.open.set()
-    await asyncio.sleep(0.05)
-    world.clock.ahead += 6
-    await asking
+    await world.clock.pass_until(asking)
     with world.store() as store:
         assert store.accounts() == []
     assert await process.fresh() is None

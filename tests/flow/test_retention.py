@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import logging
 import random
+import re
 import sqlite3
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from ccflare.errors import StoreBusy, StoreError
 from ccflare.journal import Journal, Pace, Retention
+from ccflare.journal.retention import Sweep
 from ccflare.payload import Captured, Payload
 from ccflare.records import Exchange
 from ccflare.store import open_store
@@ -120,9 +122,9 @@ async def test_payloads_are_kept_without_credentials(bench: Bench) -> None:
     bench.journal.start()
     for number in range(100):
         bench.put(number)
-    await until(lambda: bench.journal.state().payloads_written == 100)
+    await until(lambda: not bench.journal.state().payloads_waiting)
     state = bench.journal.state()
-    assert (state.payloads_waiting, state.payload_bytes_waiting, state.payloads_dropped) == (0, 0, 0)
+    assert (state.payloads_written, state.payload_bytes_waiting, state.payloads_dropped) == (100, 0, 0)
     assert bench.ids() == bench.ids("requests") == list(range(100))
     made = bench.payload(42)
     assert (made.request.data, made.response.data) == (b"question", b"answer")
@@ -145,23 +147,26 @@ async def test_a_credential_inside_a_coded_answer_is_found(unswept: Bench) -> No
 
 
 async def test_exchanges_do_not_wait_for_payloads(unswept: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long payloads take, an exchange that comes meanwhile is written after at most one step of them."""
-    write, order = Payloads.write, list[str]()
+    """However long payloads take, an exchange that comes meanwhile is written after at most one more step of them."""
+    write, written = Payloads.write, list[int]()
+    begun, go_on = threading.Event(), threading.Event()
 
     def slow(payloads: Payloads, batch: list[Payload], *told: Any, budget_bytes: int) -> int:
-        order.append("payloads")
-        time.sleep(0.03)
+        written.append(unswept.journal.state().written)
+        begun.set()
+        assert go_on.wait(10)
+        time.sleep(0.03)  # longer than an exchange waits for others
         return write(payloads, batch, *told, budget_bytes=budget_bytes)
 
     monkeypatch.setattr(Payloads, "write", slow)
-    unswept.journal.start()
-    for number in range(640):
+    for number in range(1280):
         unswept.put(number)
-    await until(lambda: len(order) == 2)
-    unswept.journal.put(exchange(999))
-    await until(lambda: unswept.journal.state().written == 641)
-    assert len(order) < 10
-    await until(lambda: unswept.journal.state().payloads_written == 640)
+    unswept.journal.start()
+    await until(begun.is_set)
+    unswept.journal.put(exchange(9999))
+    go_on.set()
+    await until(lambda: unswept.journal.state().payloads_written == 1280, 20)
+    assert written[:1] + written[2:] == [1280, 1281, 1281, 1281]
 
 
 async def test_payloads_are_dropped_before_exchanges(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -185,10 +190,11 @@ async def test_payloads_wait_for_a_failing_store_and_exchanges_do_not(
     unswept: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A store that has no room for payloads still gets its exchanges in time; later it gets the payloads."""
-    write, failing = Payloads.write, [True]
+    write, failing, tries = Payloads.write, [True], list[int]()
 
     def fail(payloads: Payloads, batch: list[Payload], *told: Any, budget_bytes: int) -> int:
         if failing[0]:
+            tries.append(len(batch))
             raise StoreError("no room for it")
         return write(payloads, batch, *told, budget_bytes=budget_bytes)
 
@@ -196,9 +202,9 @@ async def test_payloads_wait_for_a_failing_store_and_exchanges_do_not(
     unswept.journal.start()
     for number in range(20):
         unswept.put(number)
-        await asyncio.sleep(0.005)
-        await until(lambda number=number: unswept.journal.state().written > number, 0.5)  # type: ignore[misc]  # a default
-    await until(lambda: "Failed to execute DB job: no room for it; 20 payloads wait" in caplog.text)
+        await until(lambda number=number: unswept.journal.state().written > number)  # type: ignore[misc]  # a default
+    assert len(tries) < 10  # their pauses become longer, and no exchange has waited for the end of one
+    await until(lambda: re.search(r"Failed to execute DB job: no room for it; \d+ payloads wait", caplog.text))
     assert unswept.journal.state().payloads_waiting == 20
     failing[0] = False
     await until(lambda: unswept.ids() == list(range(20)), 10)
@@ -244,8 +250,8 @@ async def test_one_payload_that_cannot_be_redacted_takes_no_other_with_it(
     unswept.put(0)
     unswept.journal.put(exchange(1), broken)
     unswept.put(2)
-    await until(lambda: unswept.ids() == [0, 2])
-    assert (unswept.journal.state().payloads_dropped, unswept.journal.state().payloads_waiting) == (1, 0)
+    await until(lambda: unswept.ids() == [0, 2] and not unswept.journal.state().payloads_waiting)
+    assert unswept.journal.state().payloads_dropped == 1
     assert "Failed to capture streaming response: x00001" in caplog.text
 
 
@@ -380,8 +386,16 @@ async def test_nothing_is_cleaned_up_by_a_journal_that_does_not_run(unswept: Ben
         await unswept.journal.clean_up()
 
 
-async def test_exchanges_are_written_while_much_is_deleted(unswept: Bench) -> None:
-    """Deleting happens in steps between which batches are written: no exchange waits for all of it."""
+async def test_exchanges_are_written_while_much_is_deleted(unswept: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting happens in steps, and after two of them at most an exchange is written: none waits for all of it."""
+    step, written = Sweep.step, list[int]()
+
+    def slow(sweep: Sweep) -> None:
+        written.append(unswept.journal.state().written)
+        time.sleep(0.012)  # longer than an exchange waits for others
+        step(sweep)
+
+    monkeypatch.setattr(Sweep, "step", slow)
     unswept.journal.start()
     for number in range(40):
         unswept.put(number, answer=noise(700_000, number))
@@ -389,19 +403,17 @@ async def test_exchanges_are_written_while_much_is_deleted(unswept: Bench) -> No
     await until(lambda: unswept.journal.state().payloads_written == 40, 20)
     unswept.journal.rules = Retention(payload_bytes=0)
     cleaning = asyncio.create_task(unswept.journal.clean_up())
-    waits = []
-    number = 1000
+    steps_before = list[int]()
     while not cleaning.done():
-        before, began = unswept.journal.state().written, time.monotonic()
-        unswept.journal.put(exchange(number))
-        await until(lambda before=before: unswept.journal.state().written > before)  # type: ignore[misc]  # a default
-        waits.append(time.monotonic() - began)
-        number += 1
+        steps_before.append(len(written))
+        unswept.journal.put(exchange(1000 + len(steps_before)))
+        await until(lambda: unswept.journal.state().written == 40 + len(steps_before))
     await cleaning
     assert unswept.journal._writer
     assert unswept.journal._writer.sweep.removed.payloads == 40  # some may have gone before anybody asked
-    assert len(waits) > 2
-    assert max(waits) < 0.25
+    assert len(steps_before) > 2
+    for number, steps in enumerate(steps_before, 1):
+        assert all(each >= 40 + number for each in written[steps + 2 :])
 
 
 async def test_a_failing_retention_keeps_no_exchange_waiting(

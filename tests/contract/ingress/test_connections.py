@@ -250,7 +250,8 @@ class TestDeadlines:
             await asyncio.sleep(0.4)
             await echo(inbound)
 
-        with listening(script, bounds=QUICK) as listener, listener.connect() as connection:
+        bounds = replace(QUICK, body_s=0.35)  # less than the answer takes
+        with listening(script, bounds=bounds) as listener, listener.connect() as connection:
             connection.send(post(b"one") + post(None, "/v1/2", ("Expect", "100-continue"), ("Content-Length", "3")))
             assert connection.answer().body == b"one"
             connection.body_until(b"100 Continue\r\n\r\n")

@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -265,13 +266,13 @@ def test_a_body_that_breaks_under_its_answer(listening: Any, version: bytes) -> 
 
 def test_a_body_that_comes_slowly(listening: Any) -> None:
     """A body may take longer than the deadline as long as it goes on coming, behind a known head too."""
-    with listening(bounds=QUICK) as listener, listener.connect() as connection:
+    with listening(bounds=replace(QUICK, body_s=0.6, idle_s=5.0)) as listener, listener.connect() as connection:
         for _ in range(2):
-            connection.send(post(None, "/v1/m", ("Content-Length", "6")))
-            for _ in range(6):
-                threading.Event().wait(0.08)
+            connection.send(post(None, "/v1/m", ("Content-Length", "8")))
+            for _ in range(8):
+                threading.Event().wait(0.1)
                 connection.send(b"x")
-            assert connection.answer().body == b"xxxxxx"
+            assert connection.answer().body == b"xxxxxxxx"
 
 
 def test_a_held_back_client_is_not_blamed(listening: Any) -> None:
@@ -283,7 +284,8 @@ def test_a_held_back_client_is_not_blamed(listening: Any) -> None:
         inbound.start(200, b"", b"x-size: %d\r\n" % size, 0)
         inbound.finish()
 
-    with listening(late, bounds=QUICK) as listener, listener.connect() as connection:
+    bounds = replace(QUICK, body_s=0.4)  # less than nothing is read for
+    with listening(late, bounds=bounds) as listener, listener.connect() as connection:
         sender = threading.Thread(target=connection.send, args=(post(bytes(4 << 20)),))
         sender.start()
         assert connection.answer().header("x-size") == str(4 << 20)

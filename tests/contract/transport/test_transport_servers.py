@@ -108,23 +108,35 @@ http {{
 """
 
 
-@pytest.fixture
-def back() -> int:
-    """Reserve a port for a server behind nginx."""
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """Reserve a port: nobody else is given it, and who knows it can listen on it."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", 0))
-        port: int = reserved.getsockname()[1]
-    return port
+        yield reserved.getsockname()[1]
 
 
 @pytest.fixture
-def nginx(tmp_path: Path, back: int) -> Iterator[Origin]:
+def back() -> Iterator[int]:
+    """Reserve a port for a server behind nginx."""
+    with reserved_port() as port:
+        yield port
+
+
+@pytest.fixture
+def front() -> Iterator[int]:
+    """Reserve a port for nginx."""
+    with reserved_port() as port:
+        yield port
+
+
+@pytest.fixture
+def nginx(tmp_path: Path, front: int, back: int) -> Iterator[Origin]:
     """Run nginx as the current user in a directory of its own."""
     if NGINX is None:
         pytest.skip("nginx is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = front
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "small.txt").write_bytes(b"small\n")
     (tmp_path / "www" / "large.txt").write_bytes(b"0123456789abcdef" * 65536)
