@@ -1,6 +1,9 @@
 """What all tests share: in CI a skipped test is a failure, because there everything can be installed."""
 
 import os
+import shutil
+import signal
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,6 +14,21 @@ hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine i
 hypothesis.settings.load_profile("suite")
 
 _skipped: list[str] = []
+
+_MEMORY = Path("/dev/shm")
+"""A file system without a disk: half of the suite's time was waiting for one, and no test pulls the plug of it."""
+_ROOM_BYTES = 4_000_000_000
+
+
+def pytest_configure() -> None:
+    """Have the tests' directories in memory where there is room, and programs that can be interrupted.
+
+    A shell has what it runs in the background ignore interrupts, and everything that is started there inherits that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.fixture(autouse=True)

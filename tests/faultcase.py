@@ -119,4 +119,13 @@ def attempts_of(home: Home, row: Row) -> str:
 
 def assert_states(home: Home, expected: Mapping[str, str]) -> None:
     """Assert, once the store has caught up, what `--list` says of the accounts."""
-    eventually(lambda: home.states() == expected, what=f"{expected}, not {home.states()}")
+    states: dict[str, str] = {}
+
+    def so() -> bool:
+        states.update(home.states())
+        return states == expected
+
+    try:
+        eventually(so)
+    except AssertionError:
+        raise AssertionError(f"{expected}, not {states}") from None

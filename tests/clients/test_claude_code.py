@@ -20,7 +20,7 @@ TOOL_LOOP = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def program(node_modules: Path) -> str:
     """The command, if it starts here."""
     path = node_modules / ".bin" / "claude"

@@ -18,12 +18,27 @@ import pytest
 from ccflare.demo import traffic
 from ccflare.demo.traffic import Conversation
 
+HURRIED = """
+import sys
+from dataclasses import replace
+from ccflare.cli import main
+from ccflare.demo import show
+from ccflare.demo.accounts import SimulatedAccount
+from ccflare.demo.budgets import Limits
+
+_, *others = show._accounts()
+show._accounts = lambda: (SimulatedAccount("work", limits=Limits(rpm=12, period_s=2)), *others)
+show.CONVERSATIONS = tuple(replace(each, pause_s=each.pause_s / 3) for each in show.CONVERSATIONS)
+sys.exit(main(["demo"]))
+"""
+"""The demo with people who think more quickly, and a limit that ends as much earlier."""
+
 
 def test_the_demo_shows_the_main_job(tmp_path: Path) -> None:
     """`ccflare demo` runs real traffic; one account meets its limit and serves again; nobody sees a failure."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "ccflare", "demo"],
+        [sys.executable, "-c", HURRIED],
         env=environment,
         capture_output=True,
         text=True,

@@ -1,6 +1,7 @@
 """The fault matrix where upstream answers with an error: whose it is, who is asked next, who is held back."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from faultcase import (
     once,
     passed_on,
 )
-from harness import Server, Upstream, ask, eventually, messages
+from harness import ROOT, Server, Upstream, ask, eventually, messages
 
 
 def _rejected(reset_in: float, **more: Any) -> dict[str, Any]:
@@ -78,13 +79,6 @@ CREDENTIALS_AND_MONEY = [
         status=400,
         both=True,
         says="extra usage",
-    ),
-    Case(
-        "a 400 whose body comes late",
-        {"status": 400, "delay": 6, "message": "It is late"},
-        "alpha deliver 400",
-        status=400,
-        says="It is late",
     ),
     passed_on("402", "402", 402, LIMITED),
 ]
@@ -148,6 +142,16 @@ def test_the_clients_own_errors_are_delivered_at_once(case: Case, make_home: Any
 def test_an_accounts_credential_or_money(case: Case, make_home: Any, upstream: Upstream) -> None:
     """A refused credential or an empty purse takes one account out, and another one serves."""
     check(case, make_home(case.settings), upstream)
+
+
+def test_a_400_whose_body_comes_late(make_home: Any, upstream: Upstream, tmp_path: Path) -> None:
+    """It is waited for so long and no longer, and delivered as it is: whose it is cannot be read in it."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import ccflare.beginning as beginning; beginning.ERROR_BODY_S = 0.3")
+    fault = {"status": 400, "delay": 1.2, "message": "It is late"}
+    case = Case("late", fault, "alpha deliver 400", status=400, says="It is late")
+    check(case, make_home({"PYTHONPATH": f"{site}:{ROOT / 'src'}"}), upstream)
 
 
 @pytest.mark.parametrize("case", LIMITS, ids=lambda case: case.name)
