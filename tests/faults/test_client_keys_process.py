@@ -55,7 +55,7 @@ def test_from_the_first_key_on_every_request_needs_one(upstream: Upstream, tmp_p
     with running(home) as server:
         assert status_of(server, "anything") == 200
         key = home.ccflare("keys", "create", "laptop").stdout.strip()
-        eventually(lambda: status_of(server, "anything") == 401, within_s=1.0, what="strangers are refused")
+        server.soon(lambda: status_of(server, "anything") == 401, "strangers are refused")
         assert status_of(server, key) == 200
         assert server.health()["status"] == "ok"
         with rawhttp.Connection(server.port) as connection:
@@ -66,7 +66,7 @@ def test_from_the_first_key_on_every_request_needs_one(upstream: Upstream, tmp_p
         assert [row["client_key"] for row in served] == [listed[0]["id"]]
         assert (listed[0]["requests"], listed[0]["last_used"] is not None) == (1, True)
         home.ccflare("keys", "revoke", "laptop", "--yes")
-        eventually(lambda: status_of(server, key) == 401, within_s=1.0, what="the revoked key is refused")
+        server.soon(lambda: status_of(server, key) == 401, "the revoked key is refused")
         assert status_of(server, "anything") == 401
         server.stop()
         for path in [*tmp_path.rglob("*")]:
@@ -85,7 +85,7 @@ def test_another_address_lets_nobody_in_without_a_key(upstream: Upstream, tmp_pa
         assert api(server, "GET", "/api/accounts").status == 401
         assert "nobody is let in" in server.log_text()
         make(home, WORKER)
-        eventually(lambda: status_of(server, WORKER.reveal()) == 200, within_s=1.0, what="the new key is known")
+        server.soon(lambda: status_of(server, WORKER.reveal()) == 200, "the new key is known")
 
 
 def test_a_lost_database_does_not_open_a_server(upstream: Upstream, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
 import rawhttp
@@ -19,12 +18,6 @@ from harness import (
     messages,
     running,
 )
-
-SEEN_S = 1.0
-
-
-def _assert_soon(question: Callable[[], object]) -> None:
-    eventually(question, within_s=SEEN_S)
 
 
 def _counts(server: Server, **expected: int) -> bool:
@@ -48,15 +41,15 @@ def test_the_command_line_changes_a_running_server(home: Home, server: Server, u
 
     assert served_by() == "alpha"
     home.ccflare("--pause", "alpha")
-    _assert_soon(lambda: _counts(server, paused=1, active=1))
+    server.soon(lambda: _counts(server, paused=1, active=1))
     assert served_by() == "beta"
     home.ccflare("--resume", "alpha")
-    _assert_soon(lambda: _counts(server, paused=0, active=2))
+    server.soon(lambda: _counts(server, paused=0, active=2))
     home.ccflare("--remove", "beta")
-    _assert_soon(lambda: _counts(server, total=1))
+    server.soon(lambda: _counts(server, total=1))
     assert served_by() == "alpha"
     home.add_account("beta", upstream.account("beta").api_key, upstream.url)
-    _assert_soon(lambda: _counts(server, total=2, active=2))
+    server.soon(lambda: _counts(server, total=2, active=2))
 
 
 def test_an_open_stream_outlives_its_account(home: Home, server: Server, upstream: Upstream) -> None:
@@ -66,7 +59,7 @@ def test_an_open_stream_outlives_its_account(home: Home, server: Server, upstrea
     connection.send(rawhttp.request_bytes("POST", "/v1/messages", client_headers("s"), body))
     connection.body_until(b"message_start")
     home.ccflare("--remove", "alpha")
-    _assert_soon(lambda: _counts(server, total=1))
+    server.soon(lambda: _counts(server, total=1))
     found = connection.answer()
     connection.close()
     assert (found.end, b"message_stop" in found.body) == ("whole", True)
@@ -83,7 +76,7 @@ def test_a_refused_account_is_resumed(home: Home, server: Server, upstream: Upst
     eventually(lambda: home.states()["alpha"] == "auth_failed")
     upstream.forget()
     home.ccflare("--resume", "alpha")
-    _assert_soon(lambda: _counts(server, auth_failed=0, active=2))
+    server.soon(lambda: _counts(server, auth_failed=0, active=2))
     assert ask(server.port, messages(), session="new").status == 200
     assert upstream.settled_log(1)[-1].account == "alpha"
 
@@ -95,7 +88,7 @@ def test_a_model_that_was_set_aside_is_tried_again(home: Home, server: Server, u
     eventually(lambda: _asides(server))
     upstream.forget()
     home.ccflare("--resume", "alpha")
-    _assert_soon(lambda: not _asides(server))
+    server.soon(lambda: not _asides(server))
     assert ask(server.port, messages(), session="new").status == 200
     assert upstream.settled_log(1)[-1].account == "alpha"
 
@@ -111,7 +104,7 @@ def test_a_new_credential_is_tried_again(make_home: Any, upstream: Upstream) -> 
         eventually(lambda: home.states() == {"only": "auth_failed"})
         home.ccflare("--remove", "only")
         home.add_account("only", upstream.account("alpha").api_key, upstream.url)
-        _assert_soon(lambda: _counts(server, active=1))
+        server.soon(lambda: _counts(server, active=1))
         assert ask(server.port, messages()).status == 200
 
 

@@ -81,12 +81,12 @@ def test_a_restart_remembers_whose_a_file_is(home: Home, upstream: Upstream) -> 
     """Also one that was not gentle, a quarter of a second after the answer."""
     with running(home) as first:
         file_id = made_by_beta(home, first)
-        eventually(lambda: kept_objects(home.database) == 1, within_s=1.0, what="the owner is stored")
+        first.soon(lambda: kept_objects(home.database) == 1, "the owner is stored")
         first.kill()
     with running(home) as second:
         assert get(second, f"/v1/files/{file_id}").status == 200
         assert get(second, f"/v1/files/{file_id}", "DELETE").status == 200
-        eventually(lambda: kept_objects(home.database) == 0, within_s=1.0, what="the deleted file is forgotten")
+        second.soon(lambda: kept_objects(home.database) == 0, "the deleted file is forgotten")
     assert served(upstream) == ["beta", "beta", "beta"]
 
 

@@ -43,7 +43,7 @@ def names(home: Home) -> list[str]:
 
 
 def wait_for(server: Server, state: str) -> None:
-    eventually(lambda: server.health()["accounts"][state] == 1, within_s=1.0, what=f"an account that is {state}")
+    server.soon(lambda: server.health()["accounts"][state] == 1, f"an account that is {state}")
 
 
 @pytest.mark.parametrize("mode", ["max", "console"])
