@@ -109,7 +109,7 @@ def test_killed_before_each_statement(tmp_path: Path) -> None:
     rounds.mkdir()
     done = subprocess.run(
         [sys.executable, "-c", _AT_EACH_STATEMENT, str(rounds), str(small)],
-        capture_output=True, text=True, timeout=LIMIT_S, check=True,
+        capture_output=True, text=True, timeout=5 * LIMIT_S, check=True,
     )  # fmt: skip
     kills, status = json.loads(done.stdout)
     assert status == 0
