@@ -7,6 +7,7 @@ one small table; now and then that one is folded into the others. Whatever is as
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, Literal, TypeAlias
 
@@ -84,7 +85,7 @@ class Rollups:
             grouped[arrival - arrival % MINUTE_MS, each].append(row)
         cells = {key: _cell(members) for key, members in grouped.items()}
         for chunk in chunks(list(cells.items())):
-            self._db.run(_add(len(chunk)), [value for key, cell in chunk for value in (*key, *cell)])
+            self._db.run(_add(len(chunk)), list(chain.from_iterable(chain.from_iterable(chunk))))
         self._unfolded += len(cells)
         if self._unfolded >= self.fold_after:
             self.fold()

@@ -178,7 +178,10 @@ _CHANGE_COLUMNS = {
 
 def insert_exchanges(rows: Sequence[tuple[Value, ...]], series: Sequence[int]) -> tuple[str, list[Value]]:
     """Return the statement that inserts rows of EXCHANGE_COLUMNS with their series; those that are there stay."""
-    values = [value for row, each in zip(rows, series, strict=True) for value in (*row, each)]
+    values: list[Value] = []
+    for row, each in zip(rows, series, strict=True):
+        values += row
+        values.append(each)
     return _insert_exchanges(len(rows)), values
 
 
