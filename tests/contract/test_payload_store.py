@@ -1,96 +1,20 @@
-"""Payloads in the store: byte for byte, small, bound to their exchanges, forgotten by age and by size."""
+"""Payloads in the store: bound to their exchanges, read as they were written, forgotten by age and by size."""
 
-import hashlib
 import random
 import sqlite3
-import string
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
-import zstandard
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ccflare.errors import StoreBusy, StoreError
+from ccflare.errors import StoreBusy
 from ccflare.payload import Content, Payload
-from ccflare.records import Exchange
-from ccflare.store import Batch, Store, open_store
-from ccflare.store.packing import (
-    BUDGET_SHARE,
-    GROUP_BYTES,
-    GROUP_MS,
-    JOIN_BYTES,
-    JOIN_MS,
-    LONGEST_CHAIN,
-    Packer,
-    unpack,
-)
-from ccflare.store.phrases import PHRASES
-
-PLENTY = 1 << 40
-
-
-def payload(number: int, **fields: Any) -> Payload:
-    made = Payload(
-        id=f"x{number:05d}",
-        timestamp_ms=10_000 + number,
-        session="s",
-        target="/v1/messages",
-        request_head=b"content-type: application/json\nx-number: %d\n" % number,
-        request=content(b'{"messages":[' + b'"again and again",' * 50 + b"%d]}" % number),
-        status=200,
-        response=content(b"answer %d" % number),
-    )
-    return msgspec.structs.replace(made, **fields)
-
-
-def content(data: bytes) -> Content:
-    return Content(data, len(data))
-
-
-def conversation(turns: int, seed: int = 1) -> list[bytes]:
-    """Bodies as an agent sends them: everything said so far, and one more turn of words that do not repeat."""
-    rng = random.Random(seed)
-
-    def text(size: int) -> str:
-        return "".join(rng.choices(string.ascii_lowercase + "      ", k=size))
-
-    system, said, bodies = text(20_000), [], []
-    for _ in range(turns):
-        said.append(f'{{"role":"user","content":"{text(700)}"}}')
-        bodies.append(f'{{"messages":[{",".join(said)}],"system":"{system}","stream":true}}'.encode())
-        said.append(f'{{"role":"assistant","content":"{text(700)}"}}')
-    return bodies
-
-
-def keep(store: Store, *payloads: Payload, budget_bytes: int = PLENTY) -> None:
-    """Store payloads with their exchanges."""
-    rows = [
-        Exchange(
-            id=each.id, timestamp_ms=each.timestamp_ms, method="POST", path="/v1/messages", status_code=200,
-            success=True, response_time_ms=1,
-        )
-        for each in payloads
-    ]  # fmt: skip
-    store.write(Batch(exchanges=rows))
-    assert store.payloads.write(payloads, budget_bytes=budget_bytes) == len(payloads)
-
-
-def forget(store: Store, before_ms: int = 0, budget_bytes: int = PLENTY, at_most: int = 1000) -> int:
-    return store.payloads.forget(before_ms=before_ms, budget_bytes=budget_bytes, at_most=at_most)
-
-
-def kept(store: Store, *payloads: Payload) -> list[str]:
-    """The ids of the payloads that are there; each must be the same as it was."""
-    found = {each.id: store.payloads.read(each.id) for each in payloads}
-    assert all(found[each.id] in (None, each) for each in payloads)
-    return [name for name, each in found.items() if each is not None]
+from ccflare.store import Store, open_store
+from ccflare.store.packing import JOIN_MS
+from payload_kit import PLENTY, content, forget, keep, kept, payload
 
 
 @pytest.fixture
@@ -103,190 +27,6 @@ def store(path: Path) -> Iterator[Store]:
     made = open_store(path)
     yield made
     made.close()
-
-
-# Packing.
-
-BODY = st.binary(max_size=200) | st.sampled_from(conversation(6)) | st.sampled_from(conversation(3, 2))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    bodies=st.lists(st.tuples(st.sampled_from(["s", "t", None]), BODY, st.binary(max_size=99)), max_size=30),
-    remembered_bytes=st.sampled_from([0, 30_000, 1 << 24]),
-)
-def test_every_payload_comes_back_byte_for_byte(
-    bodies: list[tuple[str | None, bytes, bytes]], remembered_bytes: int
-) -> None:
-    """Whatever bodies follow each other in whatever sessions, unpacking its chain gives each payload as it was."""
-    packer, packed = Packer(remembered_bytes), {}
-    for number, (session, request, response) in enumerate(bodies):
-        made = payload(number, session=session, request=content(request), response=content(response))
-        [each] = packer.pack([made])
-        packed[made.id] = each
-        chain = [each]
-        while chain[0].base is not None:
-            chain.insert(0, packed[chain[0].base])
-            assert chain[0].group_id == each.group_id
-        assert len(chain) <= LONGEST_CHAIN + 1
-        assert unpack(chain) == made
-
-
-def test_a_conversation_takes_little_room(store: Store) -> None:
-    """Forty turns take less than a twelfth of what the best they could take one by one."""
-    made = [payload(n, request=content(body)) for n, body in enumerate(conversation(40))]
-    keep(store, *made)
-    alone = sum(len(zstandard.ZstdCompressor(level=3).compress(each.request.data)) for each in made)
-    assert store.payloads.size_bytes() < alone / 12
-    assert kept(store, *made) == [each.id for each in made]
-
-
-def test_a_turn_takes_little_more_than_what_is_new_in_it() -> None:
-    """Wherever a client changes something else meanwhile: a counter in front, a breakpoint that moves on."""
-    packer, said = Packer(), [f'{{"text":"{random.Random(n).randbytes(1500).hex()}"MARK}}' for n in range(12)]
-    sizes = []
-    for turn in range(1, 13):
-        head = f'{{"system":"counted {turn * 7919}, {random.Random(99).randbytes(10_000).hex()}","messages":['
-        messages = [text.replace("MARK", ',"mark":1' if n >= turn - 2 else "") for n, text in enumerate(said[:turn])]
-        body = (head + ",".join(messages) + "]}").encode()
-        sizes.append(len(packer.pack([payload(turn, request=content(body))])[0].frame))
-    assert sizes[0] > 10_000
-    assert max(sizes[1:]) < 2_500  # of 3,000 digits, which are 1,500 bytes
-
-
-def test_conversations_side_by_side_in_one_session_are_told_apart() -> None:
-    """An agent's bodies between the main ones are each compressed against their own kind."""
-    packer = Packer()
-    pairs = list(zip(conversation(12), conversation(12, 2), strict=True))
-    made = [payload(n, request=content(body)) for n, body in enumerate(body for pair in pairs for body in pair)]
-    packed = packer.pack(made)
-    assert [int(each.base[1:]) for each in packed[2:] if each.base] == list(range(22))
-
-
-def test_a_conversation_that_rests_is_taken_up_again() -> None:
-    """However many turns of another one came meanwhile, the next turn is compressed against its own last one."""
-    packer, agent = Packer(), conversation(2, 2)
-    bodies = [agent[0], *conversation(12), agent[1]]
-    packed = packer.pack([payload(n, request=content(body)) for n, body in enumerate(bodies)])
-    assert packed[-1].base == packed[0].id
-
-
-def test_what_is_not_alike_depends_on_nothing() -> None:
-    """A body that has nothing in common with those before it can be read by itself."""
-    packer, noise = Packer(), random.Random(1)
-    packed = packer.pack([payload(n, request=content(noise.randbytes(9_000))) for n in range(3)])
-    assert [each.base for each in packed] == [None, None, None]
-
-
-def test_a_group_lasts_an_hour() -> None:
-    """So that what is old can go while the conversation goes on."""
-    packed = Packer().pack([payload(n, timestamp_ms=1 + n * GROUP_MS // 2) for n in range(4)])
-    assert [each.group_id for each in packed] == ["x00000", "x00000", "x00002", "x00002"]
-    assert [each.base for each in packed] == [None, "x00000", None, "x00002"]
-
-
-def test_sessions_begin_in_one_group_and_go_on_in_it() -> None:
-    """For a while all that begin do so in the same one; when others begin elsewhere, they stay where they are."""
-    times = {"a": 0, "b": JOIN_MS - 1, None: 10, "c": JOIN_MS}
-    packer = Packer()
-    packer.pack([payload(n, session=each, timestamp_ms=at_ms) for n, (each, at_ms) in enumerate(times.items())])
-    again = [payload(10 + n, session=each, timestamp_ms=JOIN_MS + 1) for n, each in enumerate([*times, "d"])]
-    packed = packer.pack(again)
-    assert [each.group_id for each in packed] == ["x00000", "x00000", "x00003", "x00003", "x00003"]
-    assert [each.base for each in packed] == ["x00000", "x00001", None, "x00003", None]
-
-
-@pytest.mark.parametrize(
-    ("at_ms", "group"),
-    [(1 - GROUP_MS, "x00001"), (2 - GROUP_MS, "x00000"), (JOIN_MS, "x00000"), (JOIN_MS + 1, "x00001")],
-)
-def test_a_session_that_arrived_earlier_and_took_longer_begins_no_group(at_ms: int, group: str) -> None:
-    """Unless the clock was set: then a group would be kept for what arrived at quite another time."""
-    packer = Packer()
-    packer.pack([payload(0, timestamp_ms=1)])
-    assert packer.pack([payload(1, session="t", timestamp_ms=at_ms)])[0].group_id == group
-
-
-def test_a_group_has_an_end_in_bytes() -> None:
-    """Sessions begin there until it has some, and go on there until it has many; then they begin with a whole body."""
-    packer, noise = Packer(), random.Random(1)
-    packer.pack([payload(0, session="first")])
-
-    def fill(numbers: range) -> None:
-        """Go on in a session with so many MiB."""
-        long = content(noise.randbytes(1 << 20))
-        packed = packer.pack([payload(number, session="first", response=long) for number in numbers])
-        assert {each.group_id for each in packed} == {"x00000"}
-
-    fill(range(1, 1 + JOIN_BYTES // (1 << 20)))
-    joined = packer.pack([payload(100, session="late"), payload(101, session="first")])
-    assert [(each.group_id, each.base is None) for each in joined] == [("x00100", True), ("x00000", False)]
-    fill(range(200, 200 + (GROUP_BYTES - JOIN_BYTES) // (1 << 20)))
-    begun = packer.pack([payload(300, session="first"), payload(301, session="late")])
-    assert [(each.group_id, each.base) for each in begun] == [("x00100", None), ("x00100", "x00100")]
-
-
-def test_a_group_is_a_small_part_of_the_budget(store: Store, path: Path) -> None:
-    """However small that is: what is dropped together was said at nearly the same time."""
-    long = content(random.Random(1).randbytes(10_000))
-    made = [payload(n, session=f"s{n % 3}", response=long) for n in range(60)]
-    keep(store, *made, budget_bytes=1_000_000)
-    with closing(sqlite3.connect(path)) as db:
-        sizes = [size for (size,) in db.execute("SELECT bytes FROM payload_groups")]
-    assert sum(sizes) > 600_000
-    assert max(sizes) < 1_000_000 / BUDGET_SHARE + 20_000
-    forget(store, budget_bytes=400_000)
-    assert kept(store, *made)[-1] == "x00059"
-
-
-def test_payloads_of_the_ninth_schema_are_read(store: Store, path: Path) -> None:
-    """Head, request and answer were frames of their own, the first two with those of the base as their prefix."""
-    made = [payload(n, request=content(body)) for n, body in enumerate(conversation(5))]
-    keep(store, *made)
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DELETE FROM payloads")
-        db.executemany(
-            "INSERT INTO payloads (id, timestamp, group_id, base, bytes, head, request, response)"
-            " VALUES (?, ?, 'x00000', ?, 1, ?, ?, ?)",
-            _as_in_the_ninth_schema(made),
-        )
-    assert kept(store, *made) == [each.id for each in made]
-
-
-def _as_in_the_ninth_schema(payloads: list[Payload]) -> Iterator[tuple[str | int | bytes | None, ...]]:
-    def frame(data: bytes, prefix: bytes) -> bytes:
-        dictionary = zstandard.ZstdCompressionDict(prefix, dict_type=zstandard.DICT_TYPE_RAWCONTENT) if prefix else None
-        return zstandard.ZstdCompressor(level=3, dict_data=dictionary).compress(data)
-
-    base, head, request = None, b"", b""
-    for each in payloads:
-        before, head = head, msgspec.json.encode(
-            (
-                each.session, each.target, each.request_headers, each.request.length, each.status,
-                each.response_headers, each.response.length,
-            )
-        )  # fmt: skip
-        frames = frame(head, before), frame(each.request.data, request), frame(each.response.data, b"")
-        yield each.id, each.timestamp_ms, base, *frames
-        base, request = each.id, each.request.data
-
-
-def test_the_phrases_are_those_that_payloads_were_written_with() -> None:
-    """Another text would make every stored payload unreadable."""
-    assert hashlib.sha256(PHRASES).hexdigest() == "1754f9eadaf6461a26934cfb249b68833ff23b51907e904338de6c6f2f2bf41d"
-
-
-@pytest.mark.parametrize("damage", [b"", b"garbage", zstandard.ZstdCompressor().compress(bytes(5_000_000))])
-def test_a_damaged_payload_is_an_error_and_no_more(store: Store, path: Path, damage: bytes) -> None:
-    """Bytes that are not what was written, or would unpack to far more than a body, raise StoreError."""
-    keep(store, payload(0), payload(1))
-    db = sqlite3.connect(path)
-    db.execute("UPDATE payloads SET head = ? WHERE id = 'x00000'", (damage,))
-    db.commit()
-    db.close()
-    for each in ("x00000", "x00001"):
-        with pytest.raises(StoreError, match="damaged"):
-            store.payloads.read(each)
 
 
 # Writing and reading.
@@ -364,7 +104,8 @@ def test_a_batch_of_many_sessions_makes_one_group(store: Store, path: Path) -> N
 def test_groups_of_a_session_each_are_forgotten(store: Store, path: Path) -> None:
     """As they were written before groups were of many sessions."""
     made = [payload(n, session=f"s{n}") for n in range(4)]
-    keep(store, *made)
+    for each in made:
+        keep(store, each)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM payload_groups")
         db.execute("UPDATE payloads SET group_id = id")

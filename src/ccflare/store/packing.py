@@ -1,8 +1,9 @@
 """Payloads made small: a request is told by an earlier one of its session, and all comes back byte for byte.
 
-Each turn of a conversation repeats everything before it. What is new in it, the heads and the answer become one zstd
-frame, compressed with a dictionary of the phrases that all of them have. A chain of payloads that tell each other is
-bounded in length, so that one is read with a few dozen decompressions at most.
+Each turn of a conversation repeats everything before it. What is new in it, the heads and the answer are compressed
+with a dictionary of the phrases that all of them have; payloads that are packed together share a zstd frame, as far as
+they share a group. A chain of payloads that tell each other is bounded in length, and so is a frame: one is read with a
+few dozen short decompressions at most.
 
 Measured for 4 KB requests (2026-11): a frame for each part, made by a compressor of its own with the base as its
 prefix, took 65 us; making those compressors was most of it.
@@ -23,8 +24,11 @@ from ccflare.store.difference import NOTHING_TOLD, Piece, Told, difference, rest
 from ccflare.store.phrases import PHRASES
 
 LEVEL: Final = 3
-PACKING: Final = 2
-"""How payloads are packed here; the first way is `first_packing`."""
+PACKING: Final = 3
+"""How payloads are packed here. The second way was the same with a frame for each; the first is `first_packing`."""
+_ALONE = 2
+FRAME_BYTES: Final = 128 * 1024
+"""What a frame has of several payloads, before it is compressed; a single one may be more."""
 LONGEST_CHAIN: Final = 32
 """How many payloads may have to be unpacked before one."""
 JOIN_MS: Final = 900_000
@@ -52,7 +56,7 @@ _MAX_FRAME_BYTES = 4 * 1024 * 1024
 
 
 class Contents(msgspec.Struct, frozen=True, array_like=True):
-    """What stands in a frame, in front of it as a line of JSON; new fields go to the end and have a default.
+    """What a payload is made of, in front of it as a line of JSON; new fields go to the end and have a default.
 
     Behind it follow the two heads, the new bytes of the request, and the answer.
     """
@@ -69,7 +73,8 @@ class Contents(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Packed(msgspec.Struct, frozen=True, gc=False):
-    """A payload as it is stored. `base`: the payload that has to be unpacked first."""
+    """A payload as it is stored. `base`: the payload that has to be unpacked first. `frame_of`: the one that has its
+    frame, which is none then, or this one's place in it."""
 
     id: str
     timestamp_ms: int
@@ -80,6 +85,8 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
     response: bytes | None = None
     """These two are in the frame, but for the first packing."""
     packing: int = PACKING
+    frame_of: str | None = None
+    place: int = 0
 
 
 class _Base(msgspec.Struct, frozen=True, gc=False):
@@ -128,6 +135,27 @@ class _Session:
         self.size_bytes = sum(_BASE_BYTES + len(each.request) for each in self.bases)
 
 
+class _Frame:
+    """What is compressed together."""
+
+    __slots__ = ("_parts", "first", "size_bytes")
+
+    def __init__(self, first: str) -> None:
+        self.first = first
+        self.size_bytes = 0
+        self._parts: list[bytes] = []
+
+    def add(self, plain: bytes) -> int:
+        """Add a payload; return its place."""
+        self._parts.append(plain)
+        self.size_bytes += len(plain)
+        return len(self._parts) - 1
+
+    def plain(self) -> bytes:
+        """Return all of it, behind the lengths."""
+        return b"".join((msgspec.json.encode(list(map(len, self._parts))), b"\n", *self._parts))
+
+
 class Packer:
     """Packs payloads in the order in which they are stored. What it has packed is stored, or `forget` is called."""
 
@@ -161,12 +189,24 @@ class Packer:
         Many are compressed by one call: each call gives the interpreter away, and beside a busy event loop getting it
         back costs as much as compressing.
         """
-        prepared = [self._prepare(each, told.get(each.id)) for each in payloads]
-        frames = self._frames([plain for *_, plain in prepared])
+        frames: list[_Frame] = []
+        open_frames: dict[str, _Frame] = {}
+        places: list[tuple[_Frame, int, str, str | None]] = []
+        for each in payloads:
+            group_id, base_id, plain = self._prepare(each, told.get(each.id))
+            frame = open_frames.get(group_id)
+            if frame is None or frame.size_bytes + len(plain) > FRAME_BYTES:
+                frame = open_frames[group_id] = _Frame(each.id)
+                frames.append(frame)
+            places.append((frame, frame.add(plain), group_id, base_id))
+        packed = dict(zip(frames, self._frames([each.plain() for each in frames]), strict=True))
         return [
-            Packed(each.id, each.timestamp_ms, group_id, base_id, frame)
-            for each, (group_id, base_id, _), frame in zip(payloads, prepared, frames, strict=True)
-        ]
+            Packed(
+                each.id, each.timestamp_ms, group_id, base_id, b"" if place else packed[frame],
+                frame_of=frame.first if place else None, place=place,
+            )
+            for each, (frame, place, group_id, base_id) in zip(payloads, places, strict=True)
+        ]  # fmt: skip
 
     def _frames(self, plain: list[bytes | bytearray | memoryview]) -> list[bytes]:
         if len(plain) < _MANY:
@@ -224,7 +264,7 @@ def unpack(chain: Sequence[Packed]) -> Payload:
     if [each.base for each in chain] != [None, *(each.id for each in chain[:-1])]:
         raise StoreError("a stored payload is damaged: what it continues is not there")
     try:
-        if chain[0].packing < PACKING:
+        if chain[0].packing < _ALONE:
             return first_packing.unpack(chain)
         return _unpacked(chain)
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError) as error:
@@ -237,7 +277,7 @@ def _unpacked(chain: Sequence[Packed]) -> Payload:
     for each in chain:
         if not 0 <= zstandard.frame_content_size(each.frame) <= _MAX_FRAME_BYTES:
             raise ValueError("its size is not known or too large")
-        line, _, rest = decompressor.decompress(each.frame).partition(b"\n")
+        line, _, rest = _in_frame(each, decompressor.decompress(each.frame)).partition(b"\n")
         said = msgspec.json.decode(line, type=Contents)
         heads_end = said.request_head_bytes + said.response_head_bytes
         request = restored(request, said.pieces, rest[heads_end : len(rest) - said.response_bytes])
@@ -254,6 +294,21 @@ def _unpacked(chain: Sequence[Packed]) -> Payload:
         response_head=rest[said.request_head_bytes : heads_end],
         response=Content(rest[len(rest) - said.response_bytes :], said.response_length),
     )
+
+
+def _in_frame(packed: Packed, frame: bytes) -> bytes:
+    """Return a payload's part of what was compressed together. Raises MsgspecError or ValueError."""
+    if packed.packing == _ALONE:
+        return frame
+    line, _, parts = frame.partition(b"\n")
+    lengths = _lengths(line)
+    if not 0 <= packed.place < len(lengths):
+        raise ValueError("its frame has too few payloads")
+    begin = sum(lengths[: packed.place])
+    return parts[begin : begin + lengths[packed.place]]
+
+
+_lengths = msgspec.json.Decoder(list[int]).decode
 
 
 def _plain(payload: Payload, pieces: list[Piece], fresh: bytes) -> bytes:

@@ -27,8 +27,14 @@ _CHAIN = """
         UNION ALL SELECT payloads.id, payloads.base, depth + 1 FROM chain JOIN payloads ON payloads.id = chain.base
         WHERE depth < 1000
     )
-    SELECT id, timestamp, group_id, payloads.base, head, request, CASE depth WHEN 0 THEN response END, packing
-    FROM chain JOIN payloads USING (id) ORDER BY depth DESC"""
+    SELECT
+        payloads.id, payloads.timestamp, payloads.group_id, payloads.base, COALESCE(holder.head, x''),
+        payloads.request, CASE depth WHEN 0 THEN payloads.response END,
+        payloads.packing, payloads.frame_of, payloads.place
+    FROM chain
+    JOIN payloads ON payloads.id = chain.id
+    LEFT JOIN payloads AS holder ON holder.id = COALESCE(payloads.frame_of, payloads.id)
+    ORDER BY depth DESC"""
 
 _OLDEST = "SELECT id, ended FROM payload_groups ORDER BY ended, id LIMIT 1"
 _NEWEST_OF = "SELECT rowid, bytes FROM payloads WHERE group_id = ? ORDER BY rowid DESC LIMIT ?"
@@ -129,7 +135,10 @@ class Payloads:
                 size = len(each.frame)
                 _, ended, before = groups.get(each.group_id, ("", 0, 0))
                 groups[each.group_id] = each.group_id, max(ended, each.timestamp_ms), size + before
-                values += (each.id, each.timestamp_ms, each.group_id, each.base, size, each.frame, each.packing)
+                values += (
+                    each.id, each.timestamp_ms, each.group_id, each.base, size, each.frame, each.packing,
+                    each.frame_of, each.place,
+                )  # fmt: skip
             self._db.run(_insert_payloads(len(some)), values)
         for some_groups in chunks(list(groups.values())):
             self._db.run(_upsert_groups(len(some_groups)), list(chain.from_iterable(some_groups)))
@@ -148,7 +157,10 @@ class Payloads:
         return forgotten
 
     def _forget_of(self, group_id: str, at_most: int, at_most_bytes: int) -> tuple[int, int]:
-        """Delete the newest of a group, on which no other depends; return how many, and their bytes."""
+        """Delete the newest of a group, on which no other depends; return how many, and their bytes.
+
+        What a frame takes counts with its first payload, which goes last.
+        """
         first, count, size = 0, 0, 0
         for number, one in self._db.rows(_NEWEST_OF, (group_id, at_most)):
             first, count, size = number, count + 1, size + one
@@ -172,8 +184,10 @@ class Payloads:
 
 @cache
 def _insert_payloads(count: int) -> str:
-    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
-    return f"INSERT INTO payloads (id, timestamp, group_id, base, bytes, head, packing) VALUES {places}"  # noqa: S608  # question marks
+    places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * count)
+    return f"""
+        INSERT INTO payloads (id, timestamp, group_id, base, bytes, head, packing, frame_of, place)
+        VALUES {places}"""  # noqa: S608  # question marks
 
 
 @cache
