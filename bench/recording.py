@@ -54,8 +54,10 @@ def finished(count: int) -> list[tuple[Exchange, Captured]]:
     made = []
     for number, each in enumerate(ledger.exchanges(count, end_ms, random.Random(4))):
         at_ms, place = end_ms - count + number, number % SESSIONS
-        exchange = msgspec.structs.replace(each, id=new_id(at_ms, rng), timestamp_ms=at_ms, session=f"{place:032x}")
         (fields, body, known), (answer_fields, answer) = requests[place], answers[number * 7 % SESSIONS]
+        own = {"id": new_id(at_ms, rng), "timestamp_ms": at_ms, "session": f"{place:032x}"}
+        sizes = {"request_bytes": len(body), "response_bytes": len(answer)}
+        exchange = msgspec.structs.replace(each, **own, **sizes)
         said = Captured(payload.MESSAGES.encode(), fields, room, known)
         said.request.add(body)
         said.answered(exchange.status_code, lines_of(answer_fields), names)
