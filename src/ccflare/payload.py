@@ -43,8 +43,9 @@ _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECAS
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
 _MASKED = MASK.encode()
-_CODING = b"content-encoding: "
-_MARKS = (b"sk-ant-", CLIENT_KEY_PREFIX.encode(), b"earer", b"EARER")
+_CODING = b"content-encoding"
+_CLIENT_KEY = CLIENT_KEY_PREFIX.encode()
+_MARKS = (b"sk-ant-", _CLIENT_KEY, b"earer", b"EARER")
 """Without one of these there is nothing that `masked` would mask."""
 
 
@@ -136,8 +137,7 @@ class Tape:
     def content(self) -> Content:
         """Return what was kept."""
         parts = self.parts
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        return Content(bytes(data), self.length)
+        return Content(bytes(parts[0]) if len(parts) == 1 else b"".join(parts), self.length)
 
     def release(self) -> None:
         """Keep nothing further, and give back what was taken of the budget: the rest is counted elsewhere."""
@@ -198,7 +198,8 @@ class Captured:
             tape.release()
             if tape.length > MAX_BODY_BYTES and not tape.failed:
                 log.warning("Buffer truncated at 1MB: the %s of %s has %d bytes", what, self.id, tape.length)
-        self.request.length = max(self.request.length, exchange.request_bytes)
+        if self.request.length < exchange.request_bytes:  # noqa: PLR1730  # see `Tape.release`
+            self.request.length = exchange.request_bytes
         return not (self.request.failed or self.response.failed)
 
     @property
@@ -212,8 +213,17 @@ class Captured:
         return f"Captured({self.id}, ***)"
 
 
-_credential_names: dict[tuple[bytes, ...], frozenset[bytes]] = {}
-"""Which of the names of a head are those of credentials: the same few heads come again and again."""
+class _Names(msgspec.Struct, frozen=True):
+    """What the names of a head say of it."""
+
+    credentials: dict[bytes, bytes]
+    """Those of credentials; with each what its lines begin with."""
+    coded: bool
+    """Whether the body has a `Content-Encoding`."""
+
+
+_known_names: dict[tuple[bytes, ...], _Names] = {}
+"""The same few heads come again and again."""
 _KNOWN_HEADS = 8
 """With so many different credentials one head is remembered."""
 _MOST_NAMES = 256
@@ -240,23 +250,23 @@ def redacted(captured: Captured, decode: Decode, searched: Searched) -> Payload:
     A coded body with one of them inside cannot be masked, and one whose coding is not known might have one: nothing
     but its length is kept of it.
     """
-    found = _request_head(captured)
-    secrets, request_head = found.secrets, found.with_length(captured.request_headers)
-    response_head = _head(captured.response_lines, captured.response_names, secrets)
-    request = captured.request.content()
-    parts = searched.unsearched(captured.session, request.data, secrets.values)
-    request = _masked_content(request, request_head, secrets, decode, parts)
+    head, names = _request_head(captured), _names(captured.response_names)
+    secrets, body = head.secrets, captured.request.content()
+    parts = searched.unsearched(captured.session, body.data, secrets.values)
+    request = _masked_content(body, head.coding, secrets, decode, parts)
     searched.note(captured.session, request.data, secrets.values)
+    response_head = _head(captured.response_lines, names, secrets)
+    coding, answer = _coding(response_head) if names.coded else None, captured.response.content()
     return Payload(
         id=captured.id,
         timestamp_ms=captured.timestamp_ms,
         session=captured.session,
-        target=found.target,
-        request_head=request_head,
+        target=head.target,
+        request_head=head.with_length(captured.request_headers),
         request=request,
         status=captured.status,
         response_head=response_head,
-        response=_masked_content(captured.response.content(), response_head, secrets, decode),
+        response=_masked_content(answer, coding, secrets, decode, (answer.data,)),
     )
 
 
@@ -304,23 +314,26 @@ class _RequestHead:
     Clients send the same head again and again, but for the length of the body; so it is redacted once.
     """
 
-    __slots__ = ("_before", "_behind", "_length_at", "secrets", "target")
+    __slots__ = ("_before", "_behind", "_length_at", "coding", "secrets", "target")
 
     def __init__(self, captured: Captured) -> None:
         headers = captured.request_headers
+        names = _names(tuple([name for name, _ in headers]))
         self.target = redacted_target(captured.target.decode("latin-1"))
-        self.secrets = secrets = _Secrets(captured)
+        self.secrets = secrets = _Secrets(captured, names)
         at = [number for number, (name, _) in enumerate(headers) if name.lower() == b"content-length"]
-        self._length_at = at[0] if len(at) == 1 else len(headers)
-        names = _names(headers)
-        self._before = _head(lines_of(headers[: self._length_at]), names, secrets)
-        self._behind = _head(lines_of(headers[self._length_at + 1 :]), names, secrets)
+        self._length_at = at[0] if len(at) == 1 else None
+        if self._length_at is None:
+            self._before, self._behind = _head(lines_of(headers), names, secrets), b""
+        else:
+            self._before = _head(lines_of(headers[: at[0]]), names, secrets) + headers[at[0]][0] + b": "
+            self._behind = b"\n" + _head(lines_of(headers[at[0] + 1 :]), names, secrets)
+        self.coding = _coding(self._before + self._behind) if names.coded else None
 
     def with_length(self, headers: Headers) -> bytes:
         """Return the head of headers that are the same but for the length."""
-        if self._length_at == len(headers):
-            return self._before
-        return b"%b%b: %b\n%b" % (self._before, *headers[self._length_at], self._behind)
+        at = self._length_at
+        return self._before if at is None else self._before + headers[at][1] + self._behind
 
 
 def _request_head(captured: Captured) -> _RequestHead:
@@ -333,16 +346,16 @@ def _request_head(captured: Captured) -> _RequestHead:
     return found
 
 
-def _head(lines: bytes, names: tuple[bytes, ...], secrets: "_Secrets") -> bytes:
-    """Return header lines as they are kept, without credentials. `names`: those of them that can be credentials'.
+def _head(lines: bytes, names: _Names, secrets: "_Secrets") -> bytes:
+    """Return header lines as they are kept, without credentials. `names`: of what can be one among them.
 
     They are looked at as a whole: nearly always there is nothing in them but in fields that are named like credentials.
     """
     text = b"\n" + lines.replace(b"\r", b"")  # no value has one; to look for two bytes takes four times as long
-    for name in _credentials_among(names):
-        text = _without_values(text, b"\n%b: " % name)
+    for begin in names.credentials.values():
+        text = _without_values(text, begin)
     text = text[1:]
-    if _any_in(text, _MARKS) or secrets.are_in(text):
+    if _any_in(text, secrets.marks):
         return b"".join([_masked_line(line, secrets) for line in text.split(b"\n")[:-1]])
     return text
 
@@ -368,18 +381,15 @@ def _any_in(text: bytes, parts: Iterable[bytes]) -> bool:
     return False
 
 
-def _names(headers: Headers) -> tuple[bytes, ...]:
-    return tuple([name for name, _ in headers])
-
-
-def _credentials_among(names: tuple[bytes, ...]) -> frozenset[bytes]:
-    found = _credential_names.get(names)
+def _names(names: tuple[bytes, ...]) -> _Names:
+    found = _known_names.get(names)
     if found is None:
-        found = frozenset(name for name in names if is_credential(name.decode("latin-1")))
+        credentials = {name: b"\n%b: " % name for name in names if is_credential(name.decode("latin-1"))}
+        found = _Names(credentials, any(name.lower() == _CODING for name in names))
         if sum(map(len, names)) <= _LONGEST_NAMES:
-            if len(_credential_names) >= _MOST_NAMES:
-                _credential_names.clear()
-            _credential_names[names] = found
+            if len(_known_names) >= _MOST_NAMES:
+                _known_names.clear()
+            _known_names[names] = found
     return found
 
 
@@ -393,40 +403,41 @@ def _masked_line(line: bytes, secrets: "_Secrets") -> bytes:
 class _Secrets:
     """The credentials that an exchange was made with, as they may stand in what was said."""
 
-    __slots__ = ("values",)
+    __slots__ = ("marks", "values")
 
-    def __init__(self, captured: Captured) -> None:
-        headers = captured.request_headers
-        named = _credentials_among(_names(headers))
-        credentials = [value for name, value in headers if name in named]
+    def __init__(self, captured: Captured, names: _Names) -> None:
         found = {secret.reveal().encode("ascii") for secret in captured.secrets}
-        for value in credentials:
-            found.update(_WORD.findall(value))
+        for name, value in captured.request_headers:
+            if name in names.credentials:
+                found.update(_WORD.findall(value))
         self.values = sorted([each for each in found if len(each) >= _SHORTEST_SECRET], key=len, reverse=True)
         """The longest first."""
+        self.marks = (*_MARKS, *[value for value in self.values if not _any_in(value, _MARKS)])
+        """Without one of these there is nothing to be masked in a head."""
 
-    def are_in(self, text: bytes) -> bool:
-        """Say whether any of them is in a text."""
-        return _any_in(text, self.values)
+    def are_in(self, body: bytes) -> bool:
+        """Say whether any of them, or a client key, is in a body."""
+        if _any_in(body, self.values):
+            return True
+        return body.find(_CLIENT_KEY) >= 0 and CLIENT_KEY.search(body) is not None  # to find takes half as long
 
 
 def _masked_content(
-    content: Content, head: bytes, secrets: _Secrets, decode: Decode, parts: Sequence[bytes] | None = None
+    content: Content, coding: bytes | None, secrets: _Secrets, decode: Decode, parts: Sequence[bytes]
 ) -> Content:
-    """Overwrite secrets in a body, its length unchanged. `parts`: what of it may have any, if that is not all."""
+    """Overwrite secrets in a body, its length unchanged. `parts`: what of it may have any."""
     data = content.data
-    coding = _coding(head) if data else None
-    if coding is not None:
+    if coding is not None and data:
         plain = decode(coding, data)
-        if not plain or secrets.are_in(plain) or CLIENT_KEY.search(plain) is not None:
+        if not plain or secrets.are_in(plain):
             return Content(b"", content.length)
-    for part in (data,) if parts is None else parts:
-        if secrets.are_in(part) or CLIENT_KEY.search(part) is not None:
+    for part in parts:
+        if secrets.are_in(part):
             for secret in secrets.values:
                 data = data.replace(secret, b"*" * len(secret))
             data = CLIENT_KEY.sub(lambda found: b"*" * len(found[0]), data)
             break
-    if content.truncated:
+    if content.length > len(data):
         for secret in secrets.values:
             with contextlib.suppress(StopIteration):
                 rest = next(_beginnings_at_the_end(data, secret))
@@ -436,8 +447,9 @@ def _masked_content(
 
 def _coding(head: bytes) -> bytes | None:
     """Return the value of the first `Content-Encoding` among field lines."""
-    at = (b"\n" + head.lower()).find(b"\n" + _CODING)
-    return None if at < 0 else head[at + len(_CODING) : head.index(b"\n", at)]
+    begin = b"\n%b: " % _CODING
+    at = (b"\n" + head.lower()).find(begin)
+    return None if at < 0 else head[at + len(begin) - 1 : head.index(b"\n", at)]
 
 
 def _beginnings_at_the_end(data: bytes, secret: bytes) -> Iterator[int]:
