@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ccflare import answers
 from ccflare.errors import TransportError
@@ -12,23 +13,20 @@ from ccflare.pool import Pool
 from ccflare.providers import Provider
 from ccflare.records import Account
 from ccflare.relay import Relay
-from ccflare.transport import HeaderSection, Response
+from ccflare.transport import Response
 from ccflare.wire import Headers, lines_of
 
 log = logging.getLogger("ccflare.Proxy")
 usage_log = logging.getLogger("ccflare.extractUsageInfo")
 
 
-@dataclass(slots=True)
-class OpenAttempt:
+class OpenAttempt(msgspec.Struct, frozen=True):
     """One try while it lasts."""
 
     account: Account
     started: float
-    added: Headers = field(default_factory=list)
+    added: Headers = []
     """Headers that tell the client what was not as it would have been without us."""
-    section: HeaderSection = field(init=False)
-    """The fields of the answer, when there is one."""
 
 
 class Delivery:
@@ -51,7 +49,7 @@ class Delivery:
             inbound.release_body()
         if response.status < 300:
             self._served(x)
-        section = attempt.section
+        section = response.section
         added = lines_of(attempt.added) if attempt.added else b""
         lines = section.end_to_end + added + self._timing(x)
         inbound.start(response.status, response.reason, lines, response.content_length)

@@ -322,7 +322,7 @@ class Proxy:
     async def _weigh(self, x: OpenExchange, attempt: OpenAttempt, response: Response) -> Verdict | None:
         """Judge an answer by its head and, where that says too little, by its beginning; deliver it or not."""
         status, told = response.status, NOT_AN_ERROR
-        attempt.section = section = response.section
+        section = response.section
         x.streamed = is_stream(section)
         beginning = b"" if status >= 400 or x.streamed else response.ready()
         if not beginning:
@@ -393,7 +393,7 @@ class Proxy:
         began = self._monotonic()
         try:
             body = await read_whole(response, beginning)
-            if body is None and x.streamed and attempt.section.coding is None:
+            if body is None and x.streamed and response.section.coding is None:
                 body = beginning  # a stream that stays open after its error: the error is all there is to deliver
         except asyncio.CancelledError:
             self._note(x, attempt, "cancelled", response.status)
@@ -401,7 +401,7 @@ class Proxy:
         finally:
             x.upstream_s += self._monotonic() - began
         if body is not None:
-            lines, names = attempt.section.end_to_end + lines_of(attempt.added), attempt.section.names
+            lines, names = response.section.end_to_end + lines_of(attempt.added), response.section.names
             x.held = Held(judged, response.status, response.reason, lines, names, body, attempt.account)
 
     def _failed(
@@ -472,7 +472,6 @@ class Proxy:
             self._delivery.own(x, 502, answers.unauthenticated_failed(str(error)))
             return
         try:
-            attempt.section = response.section
             x.streamed = is_stream(response.section)
             await self._delivery.relay(x, attempt, response, b"")
         finally:

@@ -136,17 +136,14 @@ def read_message(data: bytes) -> Usage | None:
     )
 
 
-class Said:
+class Said(msgspec.Struct):
     """Collects what was said, in the order in which it was."""
 
-    __slots__ = ("_fields", "problem", "skipped")
-
-    def __init__(self) -> None:
-        self._fields: dict[str, Any] = {}
-        self.problem: str | None = None
-        """The first thing that could not be read."""
-        self.skipped = 0
-        """How many could not be."""
+    _fields: dict[str, Any] = {}
+    problem: str | None = None
+    """The first thing that could not be read."""
+    skipped: int = 0
+    """How many could not be."""
 
     def usage(self) -> Usage:
         """Return the last value of each field."""

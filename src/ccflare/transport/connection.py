@@ -107,9 +107,8 @@ class Connection(asyncio.Protocol):
         self._first_byte_at = first_byte_at
         self._exchange_at = exchange_at
         waiter = self._waiter = self.loop.create_future()
-        earliest = min(first_byte_at, exchange_at)
-        if self._timer is None or self._timer_at > earliest:
-            self._arm(earliest)
+        if self._timer is None or self._timer_at > first_byte_at or self._timer_at > exchange_at:
+            self._arm(min(first_byte_at, exchange_at))
         transport = self._transport
         if body is not None and len(body) <= _JOINED_BYTES:
             transport.write(head + body if body else head)
