@@ -270,7 +270,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failover_attempts(self) -> int:
         """How many attempts came before the one that was answered with."""
-        return max(0, len(self.attempts) - 1)
+        return len(self.attempts) - 1 if self.attempts else 0
 
 
 def new_id(now_ms: int, rng: random.Random) -> str:

@@ -41,7 +41,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
         )
         if short is None and long is None:
             return total
-        return max((short or 0) + (long or 0), total or 0)
+        parts, total = (short or 0) + (long or 0), total or 0
+        return parts if parts > total else total  # noqa: FURB136  # `max` takes ten times as long
 
     @property
     def prompt_tokens(self) -> int | None:

@@ -20,9 +20,9 @@ from ccflare.store import open_store
 from load_kit import Counts, Rig, rig, run
 
 EXCHANGES = 20
-CALLS_PER_EXCHANGE = 299
-CALLS_WITHOUT_PAYLOADS = 267
-CALLS_OF_A_NEW_SESSION = 360
+CALLS_PER_EXCHANGE = 291
+CALLS_WITHOUT_PAYLOADS = 260
+CALLS_OF_A_NEW_SESSION = 350
 CALLS_PER_LOG_LINE = 6
 """And of the standard module's one, which looks whether the level is logged."""
 CALLS_PER_EVENT = 35

@@ -95,11 +95,11 @@ class Tally:
     def _add(self, exchange: Exchange) -> None:
         model = self._models.get(exchange.model) or self._label(exchange)
         account_id, outcome = exchange.account_id, outcome_of(exchange.status_code, exchange.success)
-        count = self._exchanges.get((account_id, model, outcome), 0)
-        if not count and len(self._exchanges) >= SERIES:
+        key = account_id, model, outcome
+        if key not in self._exchanges and len(self._exchanges) >= SERIES:
             model = OTHER
-            count = self._exchanges.get((account_id, model, outcome), 0)
-        self._exchanges[account_id, model, outcome] = count + 1
+            key = account_id, model, outcome
+        self._exchanges[key] = self._exchanges.get(key, 0) + 1
         if exchange.success:
             self._time(model, exchange)
         if exchange.own_ms is not None:

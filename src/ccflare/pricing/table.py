@@ -78,14 +78,17 @@ def cost(usage: Usage, table: PriceTable) -> int | None:
     It is not known without a model, its price, or both token counts, and when there are tokens of a class whose rate
     is missing. The sum is exact and rounded once, half a micro-dollar up. Batches are not priced here.
     """
-    price = table.price(usage.model)
-    if price is None or usage.input_tokens is None or usage.output_tokens is None:
+    price, fresh, output = table.price(usage.model), usage.input_tokens, usage.output_tokens
+    if price is None or fresh is None or output is None:
         return None
-    rates = _rates(price, usage.prompt_tokens or 0) if price.long_context else price.rates
-    exact = _tokens_cost(usage, rates)
-    if exact is None:
-        return None
-    scale = MILLION
+    read, (short, long) = usage.cache_read_input_tokens or 0, cache_writes(usage)
+    rates = _rates(price, fresh + read + short + long) if price.long_context else price.rates
+    exact, scale = fresh * rates.input + output * rates.output, MILLION
+    for tokens, rate in ((read, rates.cache_read), (short, rates.cache_write_5m), (long, rates.cache_write_1h)):
+        if tokens:
+            if rate is None:
+                return None
+            exact += tokens * rate
     if price.factors_permille:
         for key, word in (("inference_geo", usage.inference_geo), ("speed", usage.speed)):
             permille = None if word is None else price.factors_permille.get(f"{key}={word}")
@@ -103,24 +106,6 @@ def _rates(price: Price, prompt_tokens: int) -> Rates:
     return rates
 
 
-def _tokens_cost(usage: Usage, rates: Rates) -> int | None:
-    """Return millionths of a micro-dollar."""
-    short, long = cache_writes(usage)
-    total = 0
-    for tokens, rate in (
-        (usage.input_tokens, rates.input),
-        (usage.output_tokens, rates.output),
-        (usage.cache_read_input_tokens, rates.cache_read),
-        (short, rates.cache_write_5m),
-        (long, rates.cache_write_1h),
-    ):
-        if tokens:
-            if rate is None:
-                return None
-            total += tokens * rate
-    return total
-
-
 def cache_writes(usage: Usage) -> tuple[int, int]:
     """Divide the cache writes into those of 5 minutes and those of 1 hour.
 
@@ -128,7 +113,9 @@ def cache_writes(usage: Usage) -> tuple[int, int]:
     lifetime that all of the divided part has, else of the API's default, 5 minutes.
     """
     short, long = usage.cache_creation_5m_tokens or 0, usage.cache_creation_1h_tokens or 0
-    rest = max(0, (usage.cache_creation_input_tokens or 0) - short - long)
+    rest = (usage.cache_creation_input_tokens or 0) - short - long
+    if rest <= 0:
+        return short, long
     return (short, long + rest) if long and not short else (short + rest, long)
 
 

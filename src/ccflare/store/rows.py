@@ -124,8 +124,8 @@ _USAGE_COLUMNS = (
 """Columns with the names of the fields of `Usage`."""
 
 _NO_TOKENS: tuple[Value, ...] = (None,) * (3 + len(_USAGE_COLUMNS))
-_usage_values = attrgetter(*_USAGE_COLUMNS)
-_WRITTEN = _USAGE_COLUMNS.index("cache_creation_input_tokens")
+# The original's cache_creation_input_tokens is the total, whether upstream said it or only its parts.
+_usage_values = attrgetter(*[{"cache_creation_input_tokens": "cache_write_tokens"}.get(n, n) for n in _USAGE_COLUMNS])
 
 EXCHANGE_COLUMNS = (
     "id",
@@ -296,6 +296,7 @@ def run_time_row(account: Account) -> tuple[Value, ...]:
 
 def exchange_row(exchange: Exchange) -> tuple[Value, ...]:
     """Return the values of EXCHANGE_COLUMNS."""
+    cost = exchange.cost_microusd
     return (
         exchange.id,
         exchange.timestamp_ms,
@@ -303,7 +304,7 @@ def exchange_row(exchange: Exchange) -> tuple[Value, ...]:
         exchange.path,
         exchange.account_id,
         exchange.status_code,
-        int(exchange.success),
+        1 if exchange.success else 0,
         exchange.error_message,
         exchange.response_time_ms,
         exchange.failover_attempts,
@@ -314,28 +315,24 @@ def exchange_row(exchange: Exchange) -> tuple[Value, ...]:
         exchange.client_key_id,
         exchange.first_byte_ms,
         exchange.own_ms,
-        int(exchange.streamed),
+        1 if exchange.streamed else 0,
         exchange.request_bytes,
         exchange.response_bytes,
-        *_cost_values(exchange.cost_microusd),
+        cost,
+        None if cost is None else cost / 1_000_000,
         exchange.output_tokens_per_second,
         *_token_values(exchange.usage),
     )
-
-
-def _cost_values(microusd: int | None) -> tuple[Value, Value]:
-    return microusd, None if microusd is None else microusd / 1_000_000
 
 
 def _token_values(usage: Usage) -> tuple[Value, ...]:
     """Return the sums that users query, and the fields."""
     if usage is NOT_SAID:
         return _NO_TOKENS
-    # The original's cache_creation_input_tokens is the total, whether upstream said it or only its parts.
-    written, output = usage.cache_write_tokens, usage.output_tokens
-    prompt = known_sum((usage.input_tokens, usage.cache_read_input_tokens, written))
     values = _usage_values(usage)
-    return (prompt, output, known_sum((prompt, output)), *values[:_WRITTEN], written, *values[_WRITTEN + 1 :])
+    fresh, output, read, written = values[:4]
+    prompt = known_sum((fresh, read, written))
+    return (prompt, output, known_sum((prompt, output)), *values)
 
 
 def exchange_of(row: sqlite3.Row | tuple[Any, ...]) -> Exchange:
