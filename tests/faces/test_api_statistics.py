@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -135,20 +136,27 @@ async def test_a_long_question_holds_no_short_one_up(api: Api, monkeypatch: pyte
 
 async def test_equal_questions_at_the_same_moment_are_answered_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks the same shares one answer, also when the first to ask leaves; another question is its own."""
-    release, asked = threading.Event(), []
-    real = analytics.analyse
+    release, asked, waiting = threading.Event(), [], []
+    real, share = analytics.analyse, Shared.ask
 
     def slow(store: Store, question: analytics.Question, now_ms: int) -> object:
         asked.append(question.range)
         assert release.wait(10)
         return real(store, question, now_ms)
 
+    async def counted(shared: Shared, question: Any, answer: Any) -> Any:
+        waiting.append(question)
+        return await share(shared, question, answer)
+
     monkeypatch.setattr(analytics, "analyse", slow)
+    monkeypatch.setattr(Shared, "ask", counted)
     same = [asyncio.create_task(api.get("/api/analytics?range=7d")) for _ in range(6)]
     other = asyncio.create_task(api.get("/api/analytics?range=1h"))
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(5):
+        while len(waiting) < 7:  # noqa: ASYNC110  # what is polled has no event
+            await asyncio.sleep(0.005)
     same[0].cancel()
-    await asyncio.sleep(0.05)
+    await asyncio.gather(same[0], return_exceptions=True)
     release.set()
     answers = await asyncio.gather(*same[1:], other)
     assert [answer.status_code for answer in answers] == [200] * 6

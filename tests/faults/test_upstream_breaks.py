@@ -17,6 +17,9 @@ SHORT = {
 }
 
 
+PINGS = {"stall": {"after_events": 4, "seconds": 1.3, "ping_every": 0.1}}
+
+
 def _error_first(kind: str) -> dict[str, Any]:
     return {"error_event": {"after_events": 0, "error": kind, "message": "Something about it"}}
 
@@ -52,7 +55,7 @@ IN_MID_STREAM = [
     cut("a message shorter than it said", "long-length", stream=False),
     Case("an error event", "error-event", stream=True, says="overloaded_error"),
     Case("no message_stop", "no-message-stop", stream=True),
-    Case("silence with pings", "pause-with-pings", stream=True, settings=SILENT),
+    Case("silence with pings", PINGS, stream=True, settings={"CCFLARE_IDLE_TIMEOUT_MS": "1000"}),
 ]
 
 BEFORE_THE_FIRST_BYTE = [
