@@ -78,6 +78,7 @@ def test_the_manager_is_told_of_the_life_of_a_service(
             assert b"NOTIFY_SOCKET" not in Path(f"/proc/{pid}/environ").read_bytes()
         server.signal(signal.SIGTERM)
         assert manager.next() == "STOPPING=1"
+        assert server.process.wait(15) == 0
 
 
 def test_a_worker_that_hangs_is_not_hidden(make_home: Any, upstream: Upstream, manager: Manager) -> None:
