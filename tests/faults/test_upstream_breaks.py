@@ -8,6 +8,7 @@ from faultcase import LIMITED, REFUSED, Case, check, cut, everywhere, forever, o
 from harness import Upstream
 
 SILENT = {"CCFLARE_IDLE_TIMEOUT_MS": "300", "CCFLARE_CONNECT_TIMEOUT_MS": "300"}
+PATIENT = {"CCFLARE_IDLE_TIMEOUT_MS": "1000", "CCFLARE_CONNECT_TIMEOUT_MS": "1000"}
 HASTY = {"CCFLARE_CONNECT_TIMEOUT_MS": "400", "CCFLARE_FIRST_BYTE_TIMEOUT_MS": "400"}
 SHORT = {
     "CCFLARE_CONNECT_TIMEOUT_MS": "400",
@@ -55,7 +56,7 @@ IN_MID_STREAM = [
     cut("a message shorter than it said", "long-length", stream=False),
     Case("an error event", "error-event", stream=True, says="overloaded_error"),
     Case("no message_stop", "no-message-stop", stream=True),
-    Case("silence with pings", PINGS, stream=True, settings={"CCFLARE_IDLE_TIMEOUT_MS": "1000"}),
+    Case("silence with pings", PINGS, stream=True, settings=PATIENT),
 ]
 
 BEFORE_THE_FIRST_BYTE = [
