@@ -1,7 +1,6 @@
 """What is counted of exchanges, from their records and after their end: the request path has no part in it."""
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Final, TypeAlias
@@ -80,7 +79,7 @@ class Tally:
         self._models: dict[str | None, str] = {None: NONE}
         self._exchanges: dict[_Key, int] = {}
         self._usage: dict[tuple[str | None, str], _Usage] = {}
-        self._attempts: Counter[tuple[str | None, str]] = Counter()
+        self._attempts: dict[tuple[str | None, str], int] = {}
         self._overhead = Distribution(table.OVERHEAD)
         self._first_bytes: dict[str, Distribution] = {}
         self._durations: dict[str, Distribution] = {}
@@ -96,24 +95,28 @@ class Tally:
         model = self._models.get(exchange.model) or self._label(exchange)
         account_id, outcome = exchange.account_id, outcome_of(exchange.status_code, exchange.success)
         key = account_id, model, outcome
-        if key not in self._exchanges and len(self._exchanges) >= SERIES:
+        count = self._exchanges.get(key, 0)
+        if not count and len(self._exchanges) >= SERIES:
             model = OTHER
             key = account_id, model, outcome
-        self._exchanges[key] = self._exchanges.get(key, 0) + 1
+            count = self._exchanges.get(key, 0)
+        self._exchanges[key] = count + 1
         if exchange.success:
             self._time(model, exchange)
         if exchange.own_ms is not None:
             self._overhead.add(exchange.own_ms / 1000)
-        if exchange.usage.output_tokens is not None or exchange.usage.input_tokens is not None:
+        usage = exchange.usage
+        if usage.output_tokens is not None or usage.input_tokens is not None:
             self._meter(account_id, model, exchange)
         for attempt in exchange.attempts:
-            self._attempts[attempt.account_id, attempt.verdict] += 1
+            tried = attempt.account_id, attempt.verdict
+            self._attempts[tried] = self._attempts.get(tried, 0) + 1
 
     def _meter(self, account_id: str | None, model: str, exchange: Exchange) -> None:
-        sums = self._usage.get((account_id, model))
+        usage, of = exchange.usage, (account_id, model)
+        sums = self._usage.get(of)
         if sums is None:
-            sums = self._usage[account_id, model] = _Usage()
-        usage = exchange.usage
+            sums = self._usage[of] = _Usage()
         sums.input += usage.input_tokens or 0
         sums.output += usage.output_tokens or 0
         sums.cache_read += usage.cache_read_input_tokens or 0
