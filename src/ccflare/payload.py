@@ -373,10 +373,11 @@ def _without_values(text: bytes, begin: bytes) -> bytes:
 def _any_in(text: bytes, parts: Iterable[bytes]) -> bool:
     """Say whether any of some parts is in a text. One by one: the longer a part is, the sooner it is searched for.
 
-    `in` would make and forget an error for each: bytes ask first whether what is looked for is a number.
+    `in` would make and forget an error for each: bytes ask first whether what is looked for is a number. `find` reads
+    its arguments from a tuple, which takes as long as to search in three hundred bytes.
     """
     for each in parts:  # noqa: SIM110  # `any` costs as much as a search in a short body
-        if text.find(each) >= 0:
+        if text.partition(each)[1]:
             return True
     return False
 
