@@ -44,8 +44,7 @@ _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
 _MASKED = MASK.encode()
 _CODING = b"content-encoding"
-_CLIENT_KEY = CLIENT_KEY_PREFIX.encode()
-_MARKS = (b"sk-ant-", _CLIENT_KEY, b"earer", b"EARER")
+_MARKS = (b"sk-ant-", CLIENT_KEY_PREFIX.encode(), b"earer", b"EARER")
 """Without one of these there is nothing that `masked` would mask."""
 
 
@@ -373,11 +372,10 @@ def _without_values(text: bytes, begin: bytes) -> bytes:
 def _any_in(text: bytes, parts: Iterable[bytes]) -> bool:
     """Say whether any of some parts is in a text. One by one: the longer a part is, the sooner it is searched for.
 
-    `in` would make and forget an error for each: bytes ask first whether what is looked for is a number. `find` reads
-    its arguments from a tuple, which takes as long as to search in three hundred bytes.
+    `in` would make and forget an error for each: bytes ask first whether what is looked for is a number.
     """
     for each in parts:  # noqa: SIM110  # `any` costs as much as a search in a short body
-        if text.partition(each)[1]:
+        if text.find(each) >= 0:
             return True
     return False
 
@@ -420,7 +418,7 @@ class _Secrets:
         """Say whether any of them, or a client key, is in a body."""
         if _any_in(body, self.values):
             return True
-        return body.find(_CLIENT_KEY) >= 0 and CLIENT_KEY.search(body) is not None  # to find takes half as long
+        return CLIENT_KEY.search(body) is not None
 
 
 def _masked_content(
