@@ -50,8 +50,7 @@ class Delivery:
         if response.status < 300:
             self._served(x)
         section = response.section
-        added = lines_of(attempt.added) if attempt.added else b""
-        lines = section.end_to_end + added + self._timing(x)
+        lines = section.end_to_end + (lines_of(attempt.added) if attempt.added else b"") + self._timing(x)
         inbound.start(response.status, response.reason, lines, response.content_length)
         inbound.on_drain(response.resume)
         meter = self._meter(x, response.status, section.coding)
@@ -61,6 +60,8 @@ class Delivery:
         try:
             if beginning:
                 relay.write(beginning)
+            else:
+                inbound.flush()
             await response.relay(relay)
             inbound.finish()
             verdict = "deliver"
@@ -73,8 +74,7 @@ class Delivery:
             x.note(attempt.account, monotonic() - attempt.started, verdict, response.status, reason)
             if meter is not None:
                 self._read_meter(x, meter, complete=verdict == "deliver")
-            if response.status < 300:
-                self._forget_deleted(x)
+            self._forget_deleted(x)
 
     def held(self, x: OpenExchange, held: Held) -> None:
         """Deliver the last refused answer as upstream gave it."""
@@ -111,7 +111,7 @@ class Delivery:
 
     def _forget_deleted(self, x: OpenExchange) -> None:
         deleted = self._provider.object_deleted(x.inbound.method, x.path)
-        if deleted is not None:
+        if deleted is not None and x.status < 300:
             self._pool.owners.forget(deleted)
 
     def _read_meter(self, x: OpenExchange, meter: Meter | Sightings, *, complete: bool) -> None:

@@ -167,7 +167,7 @@ class EventReader:
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
-        if b"\r" in piece:
+        if piece.find(b"\r") >= 0:  # `in` would make and forget an error: bytes may be asked for a number
             self._after_cr = piece.endswith(b"\r")
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = piece.split(b"\n")

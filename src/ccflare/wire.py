@@ -224,6 +224,10 @@ class Inbound(Protocol):
         """Begin the answer. `lines` are end-to-end fields (`lines_of`), no framing; `length` None: not known yet."""
         ...
 
+    def flush(self) -> None:
+        """Send the head of the answer now: it waits for the first bytes of the body."""
+        ...
+
     def write(self, data: bytes) -> bool:
         """Send body bytes. False: the client reads slowly; wait for `on_drain`."""
         ...

@@ -207,6 +207,7 @@ class Client:
         self.answer = bytearray()
         self.ended: str | None = None
         self.started = asyncio.Event()
+        self.flushed = asyncio.Event()
         self._budget: ByteBudget | None = None
         self._body, self._too_long = body, too_long
 
@@ -230,6 +231,10 @@ class Client:
         assert self.status is None, "two answers"
         self.status, self.answer_headers = status, pairs_of(lines)
         self.started.set()
+
+    def flush(self) -> None:
+        assert self.status is not None
+        self.flushed.set()
 
     def write(self, data: bytes) -> bool:
         assert self.ended is None

@@ -26,7 +26,7 @@ CALLS_OF_A_NEW_SESSION = 350
 CALLS_PER_LOG_LINE = 6
 """And of the standard module's one, which looks whether the level is logged."""
 CALLS_PER_EVENT = 35
-CALLBACKS_PER_EXCHANGE = 4
+CALLBACKS_PER_EXCHANGE = 3
 READS_PER_EXCHANGE = 5
 """The client's own one; the others are uvloop's, two for each message: the second finds that nothing is left."""
 WRITES_PER_EXCHANGE = 3

@@ -29,7 +29,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool = Pool(session_ms=SESSION_MS, cache_life_ms=CACHE_MS, max_sessions=50)
         self.stored = {name: Account(id=name, name=name, created_at_ms=0) for name in NAMES}
         self.running: list[tuple[str, Ask]] = []
-        self.bound: dict[str, tuple[str, int]] = {}
+        self.bound: dict[str, tuple[str | None, int]] = {}
         self.pool.load(self.stored.values(), self.now_ms)
 
     def usable(self, name: str, model: str | None) -> bool:
@@ -75,8 +75,9 @@ class PoolMachine(RuleBasedStateMachine):
         home, since = self.bound.get(ask.session, (name, -SESSION_MS))
         if self.now_ms >= since + SESSION_MS:
             self.bound[ask.session] = name, self.now_ms
-        elif home != name and not usable[home]:
-            del self.bound[ask.session]  # it may have moved or not: not followed any further
+        elif home is None or (home != name and not usable[home]):
+            # It may have moved or not: not followed until it must have ended, however often it has moved.
+            self.bound[ask.session] = None, self.now_ms
 
     @rule(name=NAME, delay=DELAYS, ask=ASKS, kind=st.sampled_from([LimitAccount, CoolAccount]))
     def limited(self, name: str, delay: int | None, ask: Ask, kind: type) -> None:
@@ -149,7 +150,7 @@ class PoolMachine(RuleBasedStateMachine):
     def sessions_stay_with_usable_accounts(self) -> None:
         """A live session's account comes first whenever it is usable, whatever has happened since."""
         for session, (name, since) in self.bound.items():
-            if self.now_ms < since + SESSION_MS:
+            if name is not None and self.now_ms < since + SESSION_MS:
                 for model in MODELS:
                     if self.usable(name, model):
                         first = next(self.pool.candidates(Ask(session, model), self.now_ms))

@@ -77,6 +77,7 @@ class _Call:
         request = self._request
         if message["type"] == "http.response.start":
             self._start(message["status"], message.get("headers", ()))
+            asyncio.get_running_loop().call_soon(request.flush)  # the body's first bytes may come in the same turn
             return
         can_take_more = request.write(message.get("body", b""))
         if not message.get("more_body", False):

@@ -209,7 +209,7 @@ class ClientRequest:
     # The answer.
 
     def start(self, status: int, reason: bytes, lines: bytes, length: int | None) -> None:
-        """Begin the answer; its head leaves with the first bytes of the body, or when the loop comes round."""
+        """Begin the answer; its head leaves with the first bytes of the body, or by `flush`."""
         if self.started or self.ended:
             return
         self.started = True
@@ -231,10 +231,9 @@ class ClientRequest:
             framing += b"connection: close\r\n"
         reason = reason or _REASONS.get(status, b"")
         self._head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (status, reason, lines, framing)
-        self._connection.loop.call_soon(self._flush)
 
-    def _flush(self) -> None:
-        """Send a head that still waits."""
+    def flush(self) -> None:
+        """Send the head now, if it still waits."""
         head, self._head = self._head, b""
         if head:
             self._transport.write(head)
@@ -286,7 +285,7 @@ class ClientRequest:
         if not self.started or (self._left and not self._no_body):
             self.abort()
             return
-        self._flush()
+        self.flush()
         if self._chunked:
             self._transport.write(b"0\r\n\r\n")
         self._end()
@@ -296,7 +295,7 @@ class ClientRequest:
         """Break the answer off: what was sent leaves, but no end that could be taken for a real one."""
         if self.ended:
             return
-        self._flush()
+        self.flush()
         self._end()
         self._connection.cut(reset=reset or self.ends_by_closing)
 

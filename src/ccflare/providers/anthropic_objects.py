@@ -54,8 +54,8 @@ def in_message(text: bytes) -> list[str]:
 
     Nearly all messages have neither: two searches for a few bytes are all that they cost.
     """
-    found = _CONTAINER.findall(text) if b'"container_' in text else []
-    if b'"file_' in text:
+    found = _CONTAINER.findall(text) if text.find(b'"container_') >= 0 else []
+    if text.find(b'"file_') >= 0:
         found += [first or second for first, second in _OUTPUT.findall(text)]
     return [each.decode("ascii") for each in found] if found else found
 

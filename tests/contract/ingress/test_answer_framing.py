@@ -126,6 +126,7 @@ class TestFraming:
 
         async def script(inbound: Inbound) -> None:
             inbound.start(200, b"", b"", None)
+            inbound.flush()
             await asyncio.wait_for(go.wait(), 10)
             inbound.finish()
 
