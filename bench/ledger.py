@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from ccflare.desk import Desk
 from ccflare.journal import Journal
 from ccflare.payload import Content, Payload
 from ccflare.records import Account, Attempt, Credentials, Exchange, Secret, new_id
+from ccflare.startup import share_interpreter
 from ccflare.store import Batch, Store, open_store
 from ccflare.store.history import Cursor, Filter
 from ccflare.usage import Usage
@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--directory", type=Path, help="where the databases go (10 million rows take about 5 GB)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     given = parser.parse_args(arguments)
-    sys.setswitchinterval(0.00002)  # as the server does
+    share_interpreter()  # as the server does
     found: dict[str, Results] = {}
     with tempfile.TemporaryDirectory(prefix="ccflare-ledger-", dir=given.directory) as name:
         directory = Path(name)

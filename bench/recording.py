@@ -27,6 +27,7 @@ from ccflare.analytics import Question, analyse
 from ccflare.journal import Journal, WriterState
 from ccflare.payload import Captured
 from ccflare.records import Exchange, new_id
+from ccflare.startup import share_interpreter
 from ccflare.store import Store, open_store
 from ccflare.wire import ByteBudget, Headers, lines_of
 
@@ -155,7 +156,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True)
     given = parser.parse_args()
-    sys.setswitchinterval(0.00002)  # as the server does
+    share_interpreter()  # as the server does
     try:
         found = writers(given.directory) | history(given.directory / "history.db", given.rows)
     except BenchError as error:

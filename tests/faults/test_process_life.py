@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +186,15 @@ def _has_loopback_6() -> bool:
     except OSError:
         return False
     return True
+
+
+def test_threads_get_the_interpreter_soon(server: Server) -> None:
+    """The server's waits are as short as it means them to be: see `startup.share_interpreter`."""
+    slack = Path(f"/proc/{server.process.pid}/timerslack_ns")
+    if not slack.exists():
+        pytest.skip("this system has no timer slack")
+    try:
+        found = slack.read_text().strip()
+    except PermissionError:
+        pytest.skip("only root is told of another process's timers")
+    assert found == "1"

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
 
 from ccflare import __version__, listening, startup
@@ -16,16 +15,13 @@ from ccflare.vault import Keys
 
 log = logging.getLogger("ccflare.Server")
 
-SWITCH_S = 0.00002
-"""With the default of 5 ms a busy event loop starves the writer thread: batches took seconds, now a tenth of one."""
-
 
 def run(loaded: Loaded, flags: Mapping[str, object]) -> int:
     """Serve until SIGINT or SIGTERM. Returns the exit status. Raises OperatorError when it cannot start."""
     settings, keys, service = loaded.settings, Keys(loaded.settings.secret_key), ServiceState(os.environ)
     startup.allow_many_connections()
     sockets = listening.sockets(settings, os.environ)
-    sys.setswitchinterval(SWITCH_S)
+    startup.share_interpreter()
     with asyncio.Runner(loop_factory=startup.loop_factory()) as runner:
         log_writer = startup.begin_log(settings)
         try:

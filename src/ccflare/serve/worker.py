@@ -18,7 +18,6 @@ from ccflare.bus.link import Link, read_begin
 from ccflare.bus.orders import Begin, End, Ending, Ready, Reread, ToWorker
 from ccflare.errors import CcflareError
 from ccflare.logs import Log
-from ccflare.serve import SWITCH_S
 from ccflare.serve.life import Given, serve
 from ccflare.serve.orders import Orders
 from ccflare.settings import Loaded, load
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     except (EOFError, OSError):
         return 1  # the supervisor has gone before it began: there is nobody to tell
     startup.allow_many_connections()
-    sys.setswitchinterval(SWITCH_S)
+    startup.share_interpreter()
     try:
         loaded = load(begin.flags, os.environ, create=False)
     except CcflareError as error:
