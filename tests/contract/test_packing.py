@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ccflare.errors import StoreError
 from ccflare.payload import Payload
-from ccflare.store import Store, open_store
+from ccflare.store import Store
 from ccflare.store.packing import (
     BUDGET_SHARE,
     FRAME_BYTES,
@@ -30,19 +30,6 @@ from ccflare.store.packing import (
 )
 from ccflare.store.phrases import PHRASES
 from payload_kit import content, conversation, forget, keep, kept, payload
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ccflare.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    made = open_store(path)
-    yield made
-    made.close()
-
 
 BODY = st.binary(max_size=200) | st.sampled_from(conversation(6)) | st.sampled_from(conversation(3, 2))
 

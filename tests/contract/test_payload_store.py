@@ -4,7 +4,6 @@ import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,19 +14,6 @@ from ccflare.payload import Content, Payload
 from ccflare.store import Store, open_store
 from ccflare.store.packing import JOIN_MS
 from payload_kit import PLENTY, content, forget, keep, kept, payload
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ccflare.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    made = open_store(path)
-    yield made
-    made.close()
-
 
 # Writing and reading.
 

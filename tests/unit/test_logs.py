@@ -6,63 +6,19 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ccflare import logs
-from ccflare.logs import Log
 from ccflare.logs.writer import CAPACITY, RESERVE
+from log_kit import Start, blocked, written
 
 PRETTY = re.compile(r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] (DEBUG|INFO|WARN|ERROR): \[[^\]]+\] .*")
-Start = Callable[..., Log]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a log below a fresh directory and close it at the end."""
-    running: list[Log] = []
-
-    def begin(**options: Any) -> Log:
-        running.append(logs.start(options.pop("directory", tmp_path / "logs"), **options))
-        return running[-1]
-
-    yield begin
-    for log in reversed(running):
-        log.close()
-
-
-def written(log: Log) -> list[str]:
-    assert log.flush(10)
-    return log.path.read_text().splitlines()
 
 
 def fail(error: Exception) -> None:
     raise error
-
-
-@contextmanager
-def blocked(log: Log) -> Iterator[None]:
-    """Hold the writer's thread up as a disk would that does not answer."""
-    entered, let_go = threading.Event(), threading.Event()
-    append = log._file.append
-
-    def stuck(data: bytes) -> None:
-        entered.set()
-        assert let_go.wait(10)
-        append(data)
-
-    log._file.append = stuck  # type: ignore[method-assign]  # the disk's part is played here
-    logs.logger("Test").warning("first")
-    assert entered.wait(10)
-    try:
-        yield
-    finally:
-        log._file.append = append  # type: ignore[method-assign]  # see above
-        let_go.set()
 
 
 # Lines
@@ -271,84 +227,6 @@ def test_other_handlers_can_format_our_records(start: Start) -> None:
     logger.removeHandler(handler)
 
     assert "hello %s" in stream.getvalue()
-
-
-# What is logged for every exchange
-
-
-def test_a_message_is_logged_as_a_call_of_its_logger_is(
-    start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever listens: our file, the handlers of others beside it, or, where no log runs, they alone."""
-    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.25)
-    logger, said = logs.logger("Proxy"), logs.Message("Proxy", "INFO", "%s took %d ms")
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(funcName)s: %(message)s"))
-
-    with caplog.at_level("INFO", "ccflare"):
-        said("alone", 1)
-    log = start()
-    for owner in (None, logger, logging.getLogger("ccflare")):
-        if owner is not None:
-            owner.addHandler(handler)
-        said("this", 2)
-        logger.info("%s took %d ms", "this", 2)
-        if owner is not None:
-            owner.removeHandler(handler)
-
-    (record,) = caplog.records
-    assert (record.name, record.levelname, record.getMessage()) == ("ccflare.Proxy", "INFO", "alone took 1 ms")
-    assert record.filename == "test_logs.py"
-    assert written(log) == ["[2023-11-14T22:13:20.250Z] INFO: [Proxy] this took 2 ms"] * 6
-    assert stream.getvalue() == "INFO ccflare.Proxy (unknown function): this took 2 ms\n" * 4
-
-
-def test_a_message_heeds_filters(start: Start) -> None:
-    """A logger's own filter drops it, and may look at it as a record."""
-    log, logger = start(), logs.logger("Proxy")
-    said = logs.Message("Proxy", "INFO", "%s")
-
-    def unwanted(record: logging.LogRecord) -> bool:
-        return record.getMessage() != "unwanted"
-
-    logger.addFilter(unwanted)
-    said("unwanted")
-    said("wanted")
-    logger.removeFilter(unwanted)
-
-    assert [line.rsplit("] ")[-1] for line in written(log)] == ["wanted"]
-
-
-def test_a_message_heeds_levels_at_once(start: Start) -> None:
-    """The log's level, and one of its own logger, count for it from the next call on."""
-    log, logger = start(level="WARN"), logs.logger("Proxy")
-    said = logs.Message("Proxy", "INFO", "%s")
-
-    said("no")
-    log.set_level("INFO", debug=False)
-    said("yes")
-    logger.setLevel(logging.ERROR)
-    said("no")
-    logger.setLevel(logging.NOTSET)
-    logging.disable(logging.INFO)
-    said("no")
-    logging.disable(logging.NOTSET)
-    said("again")
-
-    assert [line.rsplit("] ")[-1] for line in written(log)] == ["yes", "again"]
-
-
-def test_messages_are_dropped_as_records_are(start: Start) -> None:
-    """With the writer stuck they count against the same bound, and the loss is told."""
-    log, said = start(), logs.Message("Proxy", "INFO", "%s")
-
-    with blocked(log):
-        for _ in range(CAPACITY + 50):
-            said("info")
-        assert log.lost == 50
-
-    assert sum(line.endswith("] info") for line in written(log)) == CAPACITY
 
 
 # Levels and whose records

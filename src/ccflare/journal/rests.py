@@ -12,7 +12,7 @@ from typing import Final
 WORK_S: Final = 0.00015
 """So long it works before it rests."""
 REST_S: Final = 0.00005
-"""Systems make it about twice as long."""
+"""Waking up adds some 30 us."""
 FEW: Final = 128
 """When more exchanges wait than these, there is no time for rests: they would take an eighth of the throughput."""
 
