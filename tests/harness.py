@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 import rawhttp
 from ccflare.demo.accounts import SimulatedAccount
 from ccflare.demo.books import LogEntry
@@ -433,6 +435,15 @@ def ask(  # the parts of a request, each with a default
 
 
 # What must hold after every test.
+
+
+def timer_slack_ns(pid: int) -> int:
+    """Return how much later than they ask for a process's main thread may be woken; the test is skipped where that is
+    not told."""
+    try:
+        return int(Path(f"/proc/{pid}/timerslack_ns").read_text())
+    except (FileNotFoundError, PermissionError):
+        pytest.skip("only Linux tells of another process's timers, and only root")
 
 
 def assert_at_rest(server: Server, upstream: Upstream, *, descriptors: int | None = None) -> None:

@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from harness import (
     eventually,
     messages,
     running,
+    timer_slack_ns,
 )
 
 
@@ -190,11 +190,4 @@ def _has_loopback_6() -> bool:
 
 def test_threads_get_the_interpreter_soon(server: Server) -> None:
     """The server's waits are as short as it means them to be: see `startup.share_interpreter`."""
-    slack = Path(f"/proc/{server.process.pid}/timerslack_ns")
-    if not slack.exists():
-        pytest.skip("this system has no timer slack")
-    try:
-        found = slack.read_text().strip()
-    except PermissionError:
-        pytest.skip("only root is told of another process's timers")
-    assert found == "1"
+    assert timer_slack_ns(server.process.pid) == 1

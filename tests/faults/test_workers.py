@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 import rawhttp
-from harness import Home, Server, Upstream, assert_at_rest, client_headers, eventually, messages, running
+from harness import (
+    Home,
+    Server,
+    Upstream,
+    assert_at_rest,
+    client_headers,
+    eventually,
+    messages,
+    running,
+    timer_slack_ns,
+)
 from workers_kit import alive, serving, traffic, workers_of
 
 
@@ -27,6 +37,11 @@ def pair(home: Home, upstream: Upstream) -> Any:
         yield server
         if server.process.poll() is None:
             assert_at_rest(server, upstream)
+
+
+def test_threads_of_workers_get_the_interpreter_soon(pair: Server) -> None:
+    """As those of a server that is one process do."""
+    assert {timer_slack_ns(pid) for pid in workers_of(pair)} == {1}
 
 
 def test_a_reload_under_load_fails_no_request(home: Home, pair: Server) -> None:

@@ -1,5 +1,6 @@
 """Hostile and broken requests: a clear 4xx or a closed connection, nothing served twice, and the server goes on."""
 
+import asyncio
 import json
 import os
 import tracemalloc
@@ -404,6 +405,20 @@ class TestCallsToOurselves:
         with patient.connect() as connection:
             connection.send(post(b"{}", "/api/x", ("Content-Type", "text/plain")))
             assert connection.answer().status == 415
+
+    def test_its_head_leaves_before_its_body(self, listening: Any) -> None:
+        """Whoever follows a stream that has nothing to say yet knows that it is there."""
+        go = asyncio.Event()
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await asyncio.wait_for(go.wait(), 10)
+            await send({"type": "http.response.body", "body": b""})
+
+        with listening(app=app) as listener, listener.connect() as connection:
+            connection.send(get("/api/stream"))
+            assert connection.head().status == 200
+            listener.loop.call_soon_threadsafe(go.set)
 
     def test_a_stream(self, listening: Any) -> None:
         """It can stream, and waits while its client reads slowly."""
