@@ -81,6 +81,7 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(VENV)/created
 	@echo "Installing into $(VENV) ..."
 	@$(PIP) --require-hashes -r requirements/run.txt
 	@CCFLARE_WITHOUT_DASHBOARD=1 $(PIP) --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -m compileall -q src/ccflare  # also where PYTHONDONTWRITEBYTECODE is set: commands start in half the time
 	@touch $@
 
 # A Node of our own where the machine has none.

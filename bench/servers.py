@@ -215,8 +215,9 @@ def free_port() -> int:
 
 
 def environ() -> dict[str, str]:
-    """Return this process's environment without what would configure ccflare."""
+    """Return this process's environment without what would configure ccflare or compile it anew at each start."""
     unwanted = {"port", "lb_strategy", "log_level", "log_format", "http_proxy", "https_proxy", "no_proxy"}
+    unwanted |= {"pythondontwritebytecode"}
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -8,12 +8,14 @@ the client itself.
 import hashlib
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from ccflare.abridged import KEPT_BYTES, abridged
 from ccflare.wire import Headers
 
 HASHED_BYTES = 64 * 1024
@@ -30,6 +32,10 @@ _SESSION_SUFFIX = re.compile(r"_session_([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0
 _UPLOADS = (b"/v1/messages/batches", b"/v1/files")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOTHING = msgspec.Raw()
+_SHORT_BYTES = 16 * 1024
+"""Shorter bodies are not worth abridging."""
+_SURELY_WHOLE = KEPT_BYTES // 12
+"""A name of so many characters was not cut: at most 12 bytes make one, as two escape sequences."""
 
 
 class Peek(msgspec.Struct, frozen=True):
@@ -43,13 +49,14 @@ class Peek(msgspec.Struct, frozen=True):
     """Hash of what decides the prompt cache; only made when the client gave no id."""
 
 
-class _Head(msgspec.Struct):
+class _Asked(msgspec.Struct):
     model: str | None = None
     stream: bool | None = None
-
-
-class _Request(_Head):
     metadata: msgspec.Raw = _NOTHING
+
+
+class _Prompt(msgspec.Struct):
+    model: str | None = None
     system: msgspec.Raw = _NOTHING
     tools: msgspec.Raw = _NOTHING
     messages: list[msgspec.Raw] = []
@@ -76,8 +83,8 @@ class _Block(msgspec.Struct):
     content: msgspec.Raw = _NOTHING
 
 
-_read_head = msgspec.json.Decoder(_Head).decode
-_read_request = msgspec.json.Decoder(_Request).decode
+_read_asked = msgspec.json.Decoder(_Asked).decode
+_read_prompt = msgspec.json.Decoder(_Prompt).decode
 _read_metadata = msgspec.json.Decoder(_Metadata).decode
 _read_user_id = msgspec.json.Decoder(_UserId).decode
 _read_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -94,7 +101,7 @@ def named_session(headers: Headers) -> str | None:
 
 
 def peek(path: bytes, session_id: str | None, body: bytes | bytearray | None) -> Peek:
-    """Look at a request, decoding its body once and only in part. Never raises.
+    """Look at a request, decoding its body only in part. Never raises.
 
     `session_id` is what `named_session` has found. A body that cannot be read (none, compressed, not JSON, wrong types)
     has no model. Uploads are not looked into: they name no single model and may be very large.
@@ -102,15 +109,26 @@ def peek(path: bytes, session_id: str | None, body: bytes | bytearray | None) ->
     if not body or path.startswith(_UPLOADS):
         return Peek(None, False, session_id)
     try:
-        if session_id is not None:
-            head = _read_head(body)
-            return Peek(head.model, head.stream is True, session_id)
-        request = _read_request(body)
+        asked = _read_asked(body) if len(body) < _SHORT_BYTES else _asked_at_length(body)
     except _UNREADABLE:
         return Peek(None, False, session_id)
-    session_id = _remembered_session(request.metadata)
-    fingerprint = _fingerprint(request) if session_id is None else None
-    return Peek(request.model, request.stream is True, session_id, fingerprint)
+    fingerprint = None
+    if session_id is None:
+        session_id = _remembered_session(asked.metadata)
+        if session_id is None:
+            fingerprint = _fingerprint(body)
+    return Peek(asked.model, asked.stream is True, session_id, fingerprint)
+
+
+def _asked_at_length(body: bytes | bytearray) -> _Asked:
+    """Read a long body without its long strings, or all of it where one of these may be what is looked for."""
+    short = abridged(body)
+    if short is not body:
+        with suppress(*_UNREADABLE):
+            asked = _read_asked(short)
+            if len(asked.model or "") <= _SURELY_WHOLE and len(asked.metadata) < KEPT_BYTES:
+                return asked
+    return _read_asked(body)
 
 
 def session_key(seen: Peek, client: str) -> str:
@@ -211,8 +229,12 @@ def _metadata_session(metadata: bytes) -> str | None:
     return suffix[1] if suffix else user_id
 
 
-def _fingerprint(request: _Request) -> str | None:
+def _fingerprint(body: bytes | bytearray) -> str | None:
     """Hash model, tools, system and first user message; None when there are no messages."""
+    try:
+        request = _read_prompt(body)
+    except _UNREADABLE:
+        return None
     content = _first_user_content(request.messages)
     if content is None:
         return None

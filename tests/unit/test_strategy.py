@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ccflare.abridged import abridged
 from ccflare.strategy import Peek, headroom_bucket, named_session, order, peek, session_key
 from ccflare.wire import Headers
 
@@ -180,6 +181,48 @@ def test_hashing_is_bounded() -> None:
     long = "x" * 100_000
     assert key(request(system=long + "a")) == key(request(system=long + "b"))
     assert key(request(system=[long, "a"])) == key(request(system=[long, "b"]))
+
+
+# Long bodies.
+
+PICTURE = "iVBORw0KGgo/" * 100_000
+
+
+def with_picture(**fields: Any) -> bytes:
+    source = {"type": "base64", "media_type": "image/png", "data": PICTURE}
+    return request(messages=[{"role": "user", "content": [{"type": "image", "source": source}]}], **fields)
+
+
+def test_a_picture_is_not_read() -> None:
+    """What is behind a long string is found without going through it."""
+    body = with_picture(metadata={"user_id": f"user_1_session_{UUID}"}, stream=True)
+    assert len(abridged(body)) < 2_000
+    assert len(abridged(request(system="It ends with a new line.\n" * 1_000))) < 2_000
+    assert len(abridged(request(system="Before a quote. " * 1_000 + 'It says "so".'))) < 2_000
+    assert peek(b"/v1/messages", None, body) == Peek("claude-opus-4-1", True, UUID)
+    assert peek(b"/v1/messages", "id", bytearray(body)) == Peek("claude-opus-4-1", True, "id")
+
+
+def test_long_bodies_without_an_id_have_a_fingerprint_of_everything() -> None:
+    """Two prompts that differ in the middle of a long string are two."""
+    long = [f"{'a' * 20_000}{letter}{'a' * 20_000}" for letter in "bc"]
+    first, second = (peek(b"/v1/messages", None, request(system=text)) for text in long)
+    assert first.model == second.model == "claude-opus-4-1"
+    assert first.session_id is second.session_id is None
+    assert first.fingerprint != second.fingerprint
+
+
+@pytest.mark.parametrize("name", ["m" * 20_000, "\U0001f600" * 4_000, "model with spaces " * 2_000])
+def test_what_is_looked_for_may_be_long_itself(name: str) -> None:
+    """A model, or an id, of any length is read to its end."""
+    assert peek(b"/v1/messages", "id", with_picture(model=name)).model == name
+    assert peek(b"/v1/messages", None, with_picture(metadata={"user_id": name})).session_id == name
+
+
+def test_a_long_body_that_cannot_be_read() -> None:
+    """It is the client's, as a short one is."""
+    assert peek(b"/v1/messages", None, with_picture()[:-1]) == Peek()
+    assert peek(b"/v1/messages", None, with_picture(stream="yes")) == Peek()
 
 
 # Order.
