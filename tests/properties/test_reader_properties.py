@@ -1,10 +1,14 @@
 """Requests out of bytes: any split gives the same requests, and no bytes raise."""
 
+import random
+import tracemalloc
 from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ccflare.ingress import ClientRequest
 from ccflare.ingress.head import LONGEST_KNOWN, known_head, new_head
 from reading_kit import Peer, good_requests, mangled_requests, read, repeated_heads
 
@@ -74,6 +78,50 @@ def test_a_known_head_is_not_parsed() -> None:
     peer.feed(_post(b"x", b"X-A: b"))
     assert peer.requests[-1].memory is not peer.requests[0].memory
     assert (b"X-A", b"b") in peer.requests[-1].headers
+
+
+BODY = random.Random(1).randbytes(16 * 1024 * 1024)
+
+
+def _in_pieces(sizes: list[int]) -> tuple[ClientRequest, bytes]:
+    """Return a request whose body came in pieces of these sizes, and the body."""
+    body, peer = BODY[: sum(sizes)], Peer()
+    peer.feed(_post(body)[: -len(body)])
+    at = 0
+    for size in sizes:
+        peer.feed(body[at : at + size])
+        at += size
+    return peer.requests[0], body
+
+
+def _whole(request: ClientRequest) -> bytes | bytearray | None:
+    """Return the body of a request that is complete: there is nothing to wait for, and so no loop is needed."""
+    with pytest.raises(StopIteration) as stopped:
+        request.read_body(1 << 30).send(None)
+    body: bytes | bytearray | None = stopped.value.value
+    return body
+
+
+@given(st.lists(st.sampled_from([1, 7, 4095, 4096, 9000, 70_000, 600_000]), min_size=1, max_size=9))
+def test_a_body_in_any_pieces_is_whole(sizes: list[int]) -> None:
+    """However long its pieces are, and in whatever order."""
+    request, body = _in_pieces(sizes)
+    assert _whole(request) == body
+    assert request._parts == []
+
+
+@pytest.mark.parametrize("sizes", [[1] * 100_000, [4096, 1] * 2_000, [65_536] * 200])
+def test_a_body_takes_little_more_than_its_size(sizes: list[int]) -> None:
+    """In very small pieces, in pieces of both kinds, and where it is so long that two copies of it are too much."""
+    tracemalloc.start()
+    try:
+        request, body = _in_pieces(sizes)
+        _whole(request)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The body itself is there as it is sent, for a moment behind its head besides.
+    assert peak < 2.3 * len(body) + 1_000_000, f"{peak / len(body):.1f} times its size"
 
 
 def test_a_long_head_is_not_remembered() -> None:
