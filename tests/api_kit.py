@@ -151,7 +151,17 @@ class Listener:
         self.ended = not message.get("more_body", False)
 
     def events(self) -> list[dict[str, str]]:
-        """Return the events so far as their fields."""
+        """Return the events so far as their fields, without the one that tells where the stream begins."""
+        return [fields for fields in self._blocks() if fields["event"] != "start"]
+
+    @property
+    def begins_behind(self) -> int:
+        """The id that the stream begins behind."""
+        [start] = [fields for fields in self._blocks() if fields["event"] == "start"]
+        assert start["data"] == "{}"
+        return int(start["id"])
+
+    def _blocks(self) -> list[dict[str, str]]:
         blocks = [block for block in self.text.split("\n\n") if block.startswith("id:")]
         return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
 

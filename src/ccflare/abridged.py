@@ -25,7 +25,7 @@ _OUTSIDE = b" \t\r\n0123456789+-.eE,:[]{}truefalsn"
 def abridged(document: bytes | bytearray) -> bytes | bytearray:
     """Return a document with the middles of long strings left out and everything else as it was.
 
-    Where nothing was cut the document itself comes back. What is no JSON may be cut anywhere, and is none afterwards.
+    Where nothing was cut the document itself comes back. What is no JSON may be cut anywhere.
     """
     parts: list[bytes | bytearray] = []
     find = document.find

@@ -45,6 +45,11 @@ class Feed:
         """How many follow."""
         return len(self._followers)
 
+    @property
+    def last_id(self) -> int:
+        """The id of the latest event, or the one before the first: behind it is what happens from now on."""
+        return self._next - 1
+
     def publish(self, kind: str, thing: object) -> None:
         """Add an event. It takes the place of the oldest one."""
         ring = self._ring

@@ -64,6 +64,24 @@ async def test_a_tab_that_is_not_seen_asks_nothing(own_server: Server, own_tab: 
     await expect(own_tab.page.get_by_role("article", name="one")).to_be_visible()
 
 
+async def test_a_tab_hidden_before_anything_happened_misses_nothing(
+    own_server: Server, own_tab: Watched, upstream: Upstream
+) -> None:
+    """What ends while the tab is not seen is in its list when it is seen again, also where it had heard nothing yet."""
+    own_server.home.add_account("one", upstream.account(WORK).api_key, upstream.url)
+    own_server.wait_until_accounts(1)
+    ask(own_server.port)
+    own_server.home.rows_when(1)
+    await own_tab.go("/requests")
+    await expect(own_tab.page.locator(ROWS)).to_have_count(1)
+    await expect(own_tab.page.get_by_role("navigation").get_by_role("status")).to_have_text("Live")
+    await own_tab.page.evaluate(HIDE, True)
+    ask(own_server.port)
+    own_server.home.rows_when(2)
+    await own_tab.page.evaluate(HIDE, False)
+    await expect(own_tab.page.locator(ROWS)).to_have_count(2)
+
+
 HIDE = """(hidden) => {
   Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => hidden ? 'hidden' : 'visible' });
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });

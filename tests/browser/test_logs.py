@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group
 
 
 async def test_lines_appear_as_they_are_written_until_paused(own_server: Server, own_tab: Watched) -> None:
-    """A line is there without a reload; paused, none is added; going on, it goes on."""
+    """A line is there without a reload; paused, none is added; going on, what was written meanwhile is there."""
     await own_tab.go("/logs")
     lines = own_tab.page.get_by_role("region", name="Log lines").get_by_role("listitem")
     await expect(lines.filter(has_text="listens on port")).to_have_count(1)
@@ -24,8 +24,10 @@ async def test_lines_appear_as_they_are_written_until_paused(own_server: Server,
     own_server.home.rows_when(2)
     await expect(completed).to_have_count(1)
     await own_tab.page.get_by_role("button", name="Go on").click()
-    ask(own_server.port)
     await expect(completed).to_have_count(2)
+    ask(own_server.port)
+    await expect(completed).to_have_count(3)
+    await expect(lines.filter(has_text="missed")).to_have_count(0)
 
 
 async def test_filters_are_in_the_address(tab: Watched) -> None:

@@ -61,6 +61,23 @@ async def test_a_filter_that_nothing_matches_says_so(tab: Watched) -> None:
     await expect(tab.page.locator(ROWS).first).to_be_visible()
 
 
+@pytest.mark.parametrize(("address", "says"), [("from=garbage", "expected an instant"), ("to=x", "expected an instant")])
+async def test_a_period_that_nobody_can_read_says_so(tab: Watched, address: str, says: str) -> None:
+    """The address may say anything: the page stays, tells what the server says, and the filter can be cleared."""
+    with tab.allowing(r"400"):
+        await tab.go(f"/requests?{address}")
+        await expect(tab.page.get_by_text(says)).to_be_visible()
+    await tab.page.get_by_role("button", name="Clear the filters").click()
+    await expect(tab.page.get_by_text("loaded; older ones as you scroll")).to_be_visible()
+
+
+async def test_a_period_in_milliseconds(tab: Watched, shared_server: Server) -> None:
+    """As the API takes it."""
+    first = shared_server.home.rows()[0]["timestamp"]
+    await tab.go(f"/requests?to={first}")
+    await expect(tab.page.get_by_text("No request matches the filter")).to_be_visible()
+
+
 async def test_a_period_is_chosen(tab: Watched, shared_server: Server) -> None:
     """The period goes into the address as instants, and the list has what lies in it."""
     rows = shared_server.home.rows()

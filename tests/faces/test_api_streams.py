@@ -51,6 +51,19 @@ async def test_the_head_tells_that_it_is_a_stream(api: Api) -> None:
         assert listener.text.startswith("retry: 2000\n\n")
 
 
+@pytest.mark.parametrize("before", [0, 3])
+async def test_who_heard_nothing_can_go_on_too(api: Api, before: int) -> None:
+    """A stream begins with its place: behind it comes what happened while nobody listened, and nothing older."""
+    publish(api, *range(before))
+    async with listening(api, REQUESTS) as (listener, _):
+        place = listener.begins_behind
+    publish(api, 7, 8)
+    async with listening(api, f"{REQUESTS}?after={place}") as (listener, _):
+        await listener.until("x000008")
+        assert [json.loads(event["data"])["id"] for event in listener.events()] == ["x000007", "x000008"]
+        assert "event: start" not in listener.text
+
+
 async def test_silence_is_filled(api: Api) -> None:
     """While nothing happens a comment comes at every heartbeat, also when what happens is not wanted."""
     async with listening(api, f"{LOGS}?level=ERROR") as (listener, _):

@@ -37,7 +37,9 @@ def _open_stream(server: Server, text: str) -> rawhttp.Connection:
 def test_a_signal_lets_streams_finish(number: signal.Signals, home: Home, server: Server, upstream: Upstream) -> None:
     """Asked to stop, the server takes nobody new, finishes open streams, writes the rows and exits 0."""
     streams = [_open_stream(server, '[[fake {"pace": 0.08}]]') for _ in range(3)]
-    idle = rawhttp.Connection(server.port)
+    idle, follower = rawhttp.Connection(server.port), rawhttp.Connection(server.port)
+    follower.send(rawhttp.request_bytes("GET", "/api/requests/stream", client_headers("life")))
+    follower.body_until(b"retry:")
     server.signal(number)
     eventually(lambda: not _accepts(server.port), what="no new connections")
     for stream in streams:
@@ -46,7 +48,9 @@ def test_a_signal_lets_streams_finish(number: signal.Signals, home: Home, server
         stream.close()
     assert idle.ended() == "cut"
     idle.close()
+    follower.close()
     assert server.process.wait(10) == 0
+    assert "Stopping: 3 requests are still running" in server.log_text()  # who follows the API is none of them
     rows = home.rows()
     assert [(row["status_code"], row["success"]) for row in rows] == [(200, 1)] * 3
     assert "Async DB writer queue flushed" in server.log_text()

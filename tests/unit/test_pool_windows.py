@@ -146,6 +146,14 @@ def test_a_window_that_has_ended_since_is_empty() -> None:
     assert shown(pool) == {"5h": 0.0}
 
 
+def test_a_budget_is_full_after_its_reset() -> None:
+    """What is left is what was told until then, and all of it afterwards."""
+    pool = pool_of("a")
+    pool.note("a", Reading(budgets=(Budget("tokens", 100, 40, NOW + MINUTE), Budget("requests", 50, 49))), NOW)
+    assert standing(pool).budgets == (Budget("tokens", 100, 40, NOW + MINUTE), Budget("requests", 50, 49))
+    assert standing(pool, NOW + MINUTE).budgets == (Budget("tokens", 100, 100), Budget("requests", 50, 49))
+
+
 def test_budgets_of_an_earlier_run_count_until_they_are_full_again() -> None:
     pool = pool_of("a", "b")
     budgets = (KeptBudget("requests", 100, 1, NOW + MINUTE), KeptBudget("tokens", 100, 1, NOW - 1))

@@ -1,6 +1,6 @@
 import type { Account } from "../api/questions";
 import { useNow } from "../format/clock";
-import { ago, span } from "../format/time";
+import { milliseconds, span } from "../format/time";
 import styles from "./StateSign.module.css";
 import { backAt } from "./windows";
 
@@ -11,7 +11,7 @@ export function Why({ account }: { account: Account }) {
   if (account.state === "active" && !account.reason) return null;
   const parts = [
     account.reason,
-    account.state === "paused" && account.paused_at && `since ${ago(account.paused_at, now)}`,
+    account.state === "paused" && account.paused_at && `for ${span(now - milliseconds(account.paused_at))}`,
     account.state === "rate_limited" && back && `back in ${span(back - now)}`,
     account.state === "expired" && "sign in again to use it",
     account.state === "auth_failed" && "check its key, then resume it",

@@ -70,7 +70,9 @@ function BudgetBar({ budget, now }: { budget: Account["budgets"][number]; now: n
       <Tooltip label={`${count(budget.remaining)} of ${count(budget.limit)} left`}>
         <span className={styles.share}>{brief(budget.remaining)} left</span>
       </Tooltip>
-      <span className={styles.reset}>{reset === null || reset <= now ? "full" : `full in ${span(reset - now)}`}</span>
+      <span className={styles.reset}>
+        {reset !== null && reset > now ? `full in ${span(reset - now)}` : used === 0 ? "full" : UNKNOWN}
+      </span>
     </li>
   );
 }

@@ -84,6 +84,26 @@ describe("a live stream", () => {
     expect(open()[0]?.url).toBe("/stream?level=INFO&after=41");
   });
 
+  it("goes on from where it began when nothing was heard before it rested", () => {
+    const { live, page } = begin();
+    const listener = { hear: vi.fn() };
+    live.listen(listener);
+    open()[0]?.tell("start", "40", {});
+    expect(listener.hear).not.toHaveBeenCalled();
+    page.become(true);
+    page.become(false);
+    expect(open()[0]?.url).toBe("/stream?level=INFO&after=40");
+  });
+
+  it("keeps its place while nobody listens", () => {
+    const { live } = begin();
+    const stop = live.listen({ hear: vi.fn() });
+    open()[0]?.tell("log", "41", {});
+    stop();
+    live.listen({ hear: vi.fn() });
+    expect(open()[0]?.url).toBe("/stream?level=INFO&after=41");
+  });
+
   it("does not lose its place by a state, which has no id", () => {
     const { live, page } = begin();
     const listener = { hear: vi.fn() };

@@ -54,7 +54,6 @@ export class Live {
     const wanted = this.listeners.size > 0 && !this.page.hidden;
     if (wanted && !this.source) this.open();
     if (!wanted) this.close();
-    if (!this.listeners.size) this.lastId = "";
   };
 
   private open(): void {
@@ -67,6 +66,9 @@ export class Live {
       this.become("open");
     };
     source.onerror = () => this.retry();
+    source.addEventListener("start", (event) => {
+      this.lastId = event.lastEventId; // the place to go on from before anything was heard
+    });
     for (const kind of [...this.kinds, "gap"]) {
       source.addEventListener(kind, (event) => {
         if (event.lastEventId) this.lastId = event.lastEventId; // states have none

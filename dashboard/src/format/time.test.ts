@@ -1,5 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { ago, fromLocalInput, shortTime, span, tick, ticksOf, timeOfDay, toLocalInput, zoneName } from "./time";
+import {
+  ago,
+  fromLocalInput,
+  milliseconds,
+  shortTime,
+  span,
+  tick,
+  ticksOf,
+  timeOfDay,
+  toLocalInput,
+  zoneName,
+} from "./time";
 
 const NOW = new Date(2026, 2, 12, 14, 3, 27).getTime();
 const HOUR = 3_600_000;
@@ -14,6 +25,18 @@ describe("time", () => {
       shortTime(NOW + 2 * DAY, NOW),
       shortTime(new Date(2026, 1, 10, 14, 3).getTime(), NOW),
     ]).toEqual(["14:03", "Sat 14:03", "10 Feb 14:03"]);
+  });
+
+  it("reads what the server takes in an address, and leaves alone what nobody can read", () => {
+    const at = Date.UTC(2026, 2, 12, 13, 0, 0);
+    for (const text of [String(at), "2026-03-12T13:00:00Z", "2026-03-12T13:00", "2026-03-12T15:00:00+02:00"]) {
+      expect(milliseconds(text)).toBe(at);
+    }
+    expect(milliseconds("2026-03-12")).toBe(Date.UTC(2026, 2, 12));
+    for (const text of ["garbage", "99999999999999999"]) {
+      expect([shortTime(text, NOW), toLocalInput(text)]).toEqual([text, ""]);
+    }
+    expect(toLocalInput(String(at))).toBe(toLocalInput(at));
   });
 
   it("says a span in its two largest units, and never a negative one", () => {

@@ -11,8 +11,11 @@ const exact = new Intl.DateTimeFormat("en-GB", {
 
 export type Instant = number | string;
 
+/** Reads an instant as the server does: ISO 8601, in UTC where it says no zone, or milliseconds. NaN when it is none. */
 export function milliseconds(at: Instant): number {
-  return typeof at === "number" ? at : Date.parse(at);
+  if (typeof at === "number") return at;
+  if (/^-?\d+$/.test(at)) return Number(at);
+  return Date.parse(/T[\d:.]+$/.test(at) ? `${at}Z` : at);
 }
 
 /** `Europe/Berlin, UTC+2`. */
@@ -31,9 +34,10 @@ export function timeOfDay(at: Instant, now: number): string {
   return isSameDay(ms, now) ? clock.format(ms) : `${day.format(ms)} ${clock.format(ms)}`;
 }
 
-/** `14:03`, `Tue 14:03` within a week, else `12 Mar 14:03`. */
+/** `14:03`, `Tue 14:03` within a week, else `12 Mar 14:03`. What is no instant stays as it is: an address may say anything. */
 export function shortTime(at: Instant, now: number): string {
   const ms = milliseconds(at);
+  if (Number.isNaN(new Date(ms).getTime())) return String(at);
   if (isSameDay(ms, now)) return minutes.format(ms);
   return Math.abs(ms - now) < 6.5 * 86_400_000 ? weekday.format(ms) : `${day.format(ms)} ${minutes.format(ms)}`;
 }
@@ -86,7 +90,7 @@ export function fromLocalInput(text: string): string | null {
 /** The reverse, to the minute. */
 export function toLocalInput(at: Instant): string {
   const ms = milliseconds(at);
-  if (Number.isNaN(ms)) return "";
+  if (Number.isNaN(new Date(ms).getTime())) return "";
   return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 

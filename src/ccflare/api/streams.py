@@ -90,7 +90,9 @@ class EventStream(Response):
         self._streams = streams
         self._stream = stream
         self._allowed = allowed
-        self._events = stream.feed.follow(_last_event_id(request, stream.after))
+        after = _last_event_id(request, stream.after)
+        self._start = b"" if after is not None else b"id: %d\nevent: start\ndata: {}\n\n" % stream.feed.last_id
+        self._events = stream.feed.follow(after)
         self._state: int | None = None
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
@@ -115,7 +117,7 @@ class EventStream(Response):
             return  # nobody reads: the end is written behind what waits, and the connection has its own deadlines
 
     async def _texts(self) -> AsyncIterator[bytes]:
-        yield (b"retry: %d\n\n" % RETRY_MS) + self._new_state()
+        yield (b"retry: %d\n\n" % RETRY_MS) + self._start + self._new_state()
         now = asyncio.get_running_loop().time
         beat_at = now() + self._streams.heartbeat_s
         while self._allowed():

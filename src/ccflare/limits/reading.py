@@ -77,6 +77,12 @@ class Budget(msgspec.Struct, frozen=True):
     reset_ms: int | None = None
     """When it is full again; None when unknown or past."""
 
+    def at(self, now_ms: int) -> "Budget":
+        """Return the budget as it stands at an instant: after its reset it is full."""
+        if self.reset_ms is None or self.reset_ms > now_ms:
+            return self
+        return Budget(self.name, self.limit, self.limit)
+
 
 class Reading(msgspec.Struct, frozen=True):
     """Everything one answer said about limits. A field is None where upstream said nothing readable."""

@@ -307,7 +307,8 @@ class Member:
         """Return how the account stands."""
         account = self.record()
         state, windows = state_of(account, now_ms), self.windows.at(now_ms)
-        return Standing(account, state, self.in_flight, sessions, windows, self.reading.budgets, self.asides(now_ms))
+        budgets = tuple(budget.at(now_ms) for budget in self.reading.budgets)
+        return Standing(account, state, self.in_flight, sessions, windows, budgets, self.asides(now_ms))
 
 
 def iso(at_ms: int | None) -> str:

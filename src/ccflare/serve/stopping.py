@@ -40,8 +40,8 @@ async def stop(app: App, ingress: IngressSettings, doors: Doors, orders: Orders)
             connection.retire(RETIRE_S)
         else:
             connection.shutdown()
-    if running := ingress.tasks:
-        log.info("Stopping: %d requests are still running", len(running))
+    if running := app.proxy.in_flight:
+        log.info("Stopping: %d requests are still running", running)
     if not orders.replaced:
         _close_desks(app)
     await _let_finish(ingress, orders, limit_ms / 1000)
