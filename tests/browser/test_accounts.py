@@ -151,4 +151,4 @@ async def test_windows_and_their_ends_are_told(tab: Watched) -> None:
     await expect(plan).to_contain_text("runs out")
     await expect(card(tab, "team")).to_contain_text("Rate limited")
     await expect(card(tab, "team")).to_contain_text("back in 4")
-    await expect(card(tab, "spare")).to_contain_text("kept for the end of the month, since 3 d ago")
+    await expect(card(tab, "spare")).to_contain_text("kept for the end of the month, for 3 d")

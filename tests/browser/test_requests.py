@@ -61,12 +61,12 @@ async def test_a_filter_that_nothing_matches_says_so(tab: Watched) -> None:
     await expect(tab.page.locator(ROWS).first).to_be_visible()
 
 
-@pytest.mark.parametrize(("address", "says"), [("from=garbage", "expected an instant"), ("to=x", "expected an instant")])
-async def test_a_period_that_nobody_can_read_says_so(tab: Watched, address: str, says: str) -> None:
+@pytest.mark.parametrize("address", ["from=garbage", "to=x"])
+async def test_a_period_that_nobody_can_read_says_so(tab: Watched, address: str) -> None:
     """The address may say anything: the page stays, tells what the server says, and the filter can be cleared."""
     with tab.allowing(r"400"):
         await tab.go(f"/requests?{address}")
-        await expect(tab.page.get_by_text(says)).to_be_visible()
+        await expect(tab.page.get_by_text("expected an instant")).to_be_visible()
     await tab.page.get_by_role("button", name="Clear the filters").click()
     await expect(tab.page.get_by_text("loaded; older ones as you scroll")).to_be_visible()
 
