@@ -13,7 +13,9 @@ ERROR_BODY_S = 5.0
 """How long that may take."""
 REFUSED_BODY_S = 0.5
 """How long the rest of an answer that is not delivered for now is waited for."""
-FIRST_EVENT_S = 10.0
+REFUSED_BODY_BYTES = 1024 * 1024
+"""How long such an answer may be."""
+FIRST_EVENT_S = 0.08
 """How long a stream that has begun is held back until its first event is whole."""
 FIRST_EVENT_BYTES = 128 * 1024
 """How much decoded text a first event may take before the stream is taken for one without an error."""
@@ -36,7 +38,7 @@ async def read_error_body(response: Response, coding: bytes | None) -> tuple[byt
 
     Raises TransportError when it is cut.
     """
-    body, _ = await _read_on(response, b"", ERROR_BODY_S)
+    body, _ = await _read_on(response, b"", ERROR_BODY_S, ERROR_BODY_BYTES)
     plain = decoder(coding, ERROR_BODY_BYTES)
     if plain is None:
         return body, NOT_AN_ERROR
@@ -70,18 +72,18 @@ async def read_first_event(response: Response, coding: bytes | None) -> tuple[by
 async def read_whole(response: Response, beginning: bytes) -> bytes | None:
     """Read a refused answer to its end; None when it is long, slow or cut."""
     try:
-        body, ended = await _read_on(response, beginning, REFUSED_BODY_S)
+        body, ended = await _read_on(response, beginning, REFUSED_BODY_S, REFUSED_BODY_BYTES)
     except TransportError:
         return None
     return body if ended else None
 
 
-async def _read_on(response: Response, body: bytes, seconds: float) -> tuple[bytes, bool]:
-    """Read until the end, `ERROR_BODY_BYTES` or some seconds, whichever comes first; True: that was the end."""
+async def _read_on(response: Response, body: bytes, seconds: float, at_most: int) -> tuple[bytes, bool]:
+    """Read until the end, `at_most` bytes or some seconds, whichever comes first; True: that was the end."""
     parts, size = [body], len(body)
     clock = asyncio.get_running_loop().time
     give_up = clock() + seconds
-    while size < ERROR_BODY_BYTES:
+    while size < at_most:
         part = await response.read_within(max(0.0, give_up - clock()))
         if not part:
             return b"".join(parts), part is not None

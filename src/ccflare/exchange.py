@@ -1,5 +1,7 @@
 """What is known of an exchange while it runs; in the end it becomes one `records.Exchange`."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -161,6 +163,15 @@ class OpenExchange:
         if self.credential is not None:
             text = text.replace(self.credential.reveal(), MASK)
         return masked(text)
+
+    async def sent_once(self) -> AsyncGenerator[bytes, None]:
+        """Yield a body that is too long to be kept: once its first piece is asked for, it cannot be sent again."""
+        self.repeatable = False
+        async with aclosing(self.inbound.pieces()) as pieces:
+            async for piece in pieces:
+                if self.body_length is None:
+                    self.request_bytes += len(piece)
+                yield piece
 
     def capture_request(self, captured: Captured, body: bytes | bytearray | None) -> None:
         """Keep the request's body, or what of its pieces will be sent."""

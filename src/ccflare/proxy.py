@@ -159,7 +159,7 @@ class Proxy:
         self._bodies.limit = self.settings.body_buffers_bytes // self._parts.colleagues.workers
         body = await inbound.read_body(self.settings.body_buffer_bytes, self._bodies)
         if body is None:
-            x.body, x.body_length, x.repeatable = inbound.pieces(), inbound.length, False
+            x.body, x.body_length = x.sent_once(), inbound.length
         else:
             x.body, x.body_length = body, len(body)
         x.request_bytes = x.body_length or 0
@@ -325,7 +325,8 @@ class Proxy:
         section = response.section
         x.streamed = is_stream(section)
         beginning = b"" if status >= 400 or x.streamed else response.ready()
-        if not beginning:
+        # A stream of anything but a message may say nothing until its client, who sees that it is open, asks for more.
+        if not beginning and (status >= 400 or not x.streamed or self._provider.feeds_usage(x.path)):
             try:
                 beginning, told = await self._look(x, response, section.coding)
             except TransportError as error:

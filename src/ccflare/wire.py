@@ -3,7 +3,7 @@
 Header names keep the spelling they arrived with; comparisons are made in lower case. Nothing here does I/O.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -216,7 +216,7 @@ class Inbound(Protocol):
         """Say that the body is not held any more."""
         ...
 
-    def pieces(self) -> AsyncIterator[bytes]:
+    def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the whole body piece by piece, beginning with what `read_body` has kept. Works once."""
         ...
 

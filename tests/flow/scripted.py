@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -106,6 +106,7 @@ class ScriptedResponse:
 
     async def read_within(self, seconds: float) -> bytes | None:
         if self._answer.forever and not self._left:
+            await asyncio.sleep(seconds)
             return None
         return await self.read()
 
@@ -165,24 +166,32 @@ class ScriptedTransport:
         once: bool = False,
     ) -> Response:
         body = request.body
-        if not isinstance(body, bytes | bytearray):
-            body = b"".join([piece async for piece in body])
-        sent = Sent(
-            origin, request.method, request.target, request.headers, bytes(body), first_byte_s, exchange_s, once
-        )
+        sent = Sent(origin, request.method, request.target, request.headers, b"", first_byte_s, exchange_s, once)
+        if isinstance(body, bytes | bytearray):
+            sent.body = bytes(body)
+        elif not self._is_out_of_reach(sent):
+            sent.body = b"".join([piece async for piece in body])
         self.sent.append(sent)
         self.reached.set()
         self.clock.passed += self.takes_s
         if self.hang:
             await asyncio.Event().wait()
         await asyncio.sleep(0)
-        script = self.script.get(sent.token) or self.script.get(sent.key) or [Answer()]
+        script = self._script_of(sent)
         answer = script.pop(0) if len(script) > 1 else script[0]
         if isinstance(answer, TransportError):
             raise answer
         response = answer.response()
         self.responses.append(response)
         return cast("Response", response)
+
+    def _script_of(self, sent: Sent) -> list[Answer | TransportError]:
+        return self.script.get(sent.token) or self.script.get(sent.key) or [Answer()]
+
+    def _is_out_of_reach(self, sent: Sent) -> bool:
+        """Whether no connection comes about, so that nothing of a body is asked for."""
+        answer = self._script_of(sent)[0]
+        return isinstance(answer, TransportError) and answer.kind.startswith("connect")
 
 
 class Client:
@@ -223,7 +232,7 @@ class Client:
             self._budget.give(len(self._body))
             self._budget = None
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         yield self._body[:3]
         yield self._body[3:]
 

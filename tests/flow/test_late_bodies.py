@@ -2,7 +2,10 @@
 
 import asyncio
 
-from flow.scripted import Answer, Client, World
+import pytest
+
+from ccflare.errors import TransportError
+from flow.scripted import Answer, Client, World, error, stream
 
 
 async def test_a_head_leaves_before_a_late_body() -> None:
@@ -16,3 +19,82 @@ async def test_a_head_leaves_before_a_late_body() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     world.assert_quiet()
+
+
+async def test_a_stream_of_events_opens_before_its_first_event() -> None:
+    """Who follows a session sees that the stream is open, and only then sends what makes it speak."""
+    world, client = World("a"), Client(target=b"/v1/sessions/sesn_01/events/stream")
+    world.script(a=[stream(forever=True)])
+    task = asyncio.create_task(world.ask(client))
+    async with asyncio.timeout(5):
+        await client.flushed.wait()
+    assert (client.status, bytes(client.answer), client.ended) == (200, b"", None)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    world.assert_quiet()
+
+
+async def test_a_message_opens_with_its_first_event() -> None:
+    """For that may be an error, which another account makes good."""
+    world, client = World("a"), Client(b"{}")
+    world.script(a=[stream(forever=True)])
+    task = asyncio.create_task(world.ask(client))
+    await asyncio.sleep(0.05)
+    assert client.status is None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_comment_does_not_wait_for_the_first_event() -> None:
+    """What a stream begins with is held for a moment only, in case that the rest of an event is on its way."""
+    world, client = World("a"), Client(b"{}")
+    world.script(a=[stream(b": still here\n\n", forever=True)])
+    task = asyncio.create_task(world.ask(client))
+    async with asyncio.timeout(0.5):
+        await client.started.wait()
+    await asyncio.sleep(0)
+    assert bytes(client.answer) == b": still here\n\n"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+# Bodies that are too long to be kept.
+
+
+@pytest.mark.parametrize("kind", ["connect_error", "connect_timeout"])
+async def test_a_long_body_of_which_nothing_was_sent_goes_to_the_next_account(kind: str) -> None:
+    """Nothing of it was asked for, so it is still there, as often as that is so."""
+    world = World(retry_attempts=2, retry_delay_ms=1)
+    world.script(a=[TransportError(kind, "refused")])
+    client = await world.ask(Client(b"0123456789", too_long=True))
+    assert client.status == 200
+    assert [(sent.key, sent.body) for sent in world.transport.sent] == [
+        ("key-a", b""), ("key-a", b""), ("key-b", b"0123456789"),
+    ]  # fmt: skip
+    [row] = world.rows
+    assert [attempt.verdict for attempt in row.attempts] == ["retry", "retry", "deliver"]
+    world.assert_quiet()
+
+
+@pytest.mark.parametrize("length", [10, None])
+async def test_a_long_bodys_bytes_are_counted(length: int | None) -> None:
+    """By its announced length, or by what passed."""
+    world, client = World(), Client(b"0123456789", too_long=True)
+    client.length = length
+    await world.ask(client)
+    assert world.rows[0].request_bytes == 10
+
+
+# Long errors.
+
+
+@pytest.mark.parametrize(("size", "status"), [(200_000, 500), (1_100_000, 503)])
+async def test_a_long_error_is_delivered_as_it_came(size: int, status: int) -> None:
+    """Up to a bound; beyond it the client is told what was tried."""
+    world = World("a", retry_attempts=1)
+    last = error(500, message="x" * size)
+    last.body, last.rest = last.body[:100_000], last.body[100_000:]
+    world.script(a=[last])
+    client = await world.ask()
+    assert client.status == status
+    assert (bytes(client.answer) == last.body + last.rest) == (status == 500)

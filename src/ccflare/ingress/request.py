@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -192,7 +192,7 @@ class ClientRequest:
         self._connection.read_on()
         return self._parts.pop() if self._parts else b""
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it comes; the client is held back while nobody takes it."""
         self._keeping = False
         self._limit = self._connection.held_bytes
