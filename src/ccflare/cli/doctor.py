@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
 _COLOURS = {"error": 31, "warning": 33, "note": 36, "ok": 32}
 _INDENT = "  "
+_NO_AMOUNTS = frozenset({"pid", "port", "ports", "value"})
+"""Names of numbers that are written without separators: they tell what something is, not how much."""
+_HEADERS = {"free_bytes": {"bytes": "free bytes on its disk"}}
+"""What stands over a column of a list, where its own name says too little."""
 
 
 def examine_installation(*, as_json: bool, names: bool, port: int | None) -> int:
@@ -48,13 +54,17 @@ def _lines(report: "Report") -> Iterator[str]:
 
 def _part(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield a part's single facts under each other, then its lists."""
+    before = facts.get("previous")
+    if isinstance(before, dict):
+        yield from _table(_compared({name: value for name, value in facts.items() if name != "previous"}, before))
+        return
     single = dict(_single(facts))
     width = max(map(len, single), default=0)
     for name, value in single.items():
         yield f"{_INDENT}{name.ljust(width)}  {value}"
-    for value in facts.values():
+    for name, value in facts.items():
         if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-            yield from _table(value)
+            yield from _table(value, _HEADERS.get(name, {}))
     if not facts or all(isinstance(value, list) and not value for value in facts.values()):
         yield f"{_INDENT}none"
 
@@ -67,33 +77,55 @@ def _single(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 told = {
                     clean(key): each for key, each in value.items() if each is not None and not isinstance(each, dict)
                 }
-                yield words, ", ".join(f"{key} {_shown(each)}" for key, each in told.items()) or "-"
+                yield words, ", ".join(f"{key} {_shown(each, key)}" for key, each in told.items()) or "-"
             case list():
                 if value and not any(isinstance(each, dict) for each in value):
-                    yield words, ", ".join(map(_shown, value))
+                    yield words, _shown(value, name)
             case _:
-                yield words, _shown(value)
+                yield words, _shown(value, name)
 
 
-def _table(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _compared(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what is known of the last hour beside what is of the hour before, a row for each fact."""
+    known = dict(_flat(before))
+    return [
+        {"": name.replace("_", " "), "last hour": _shown(value, name), "hour before": _shown(known.get(name), name)}
+        for name, value in _flat(now)
+        if value is not None or known.get(name) is not None
+    ]
+
+
+def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from value.items()
+        else:
+            yield name, value
+
+
+def _table(rows: list[dict[str, Any]], headers: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
     """Yield one line for each row: its values in columns, those that all rows lack left out."""
     columns = [name for name in rows[0] if any(row.get(name) not in (None, "", []) for row in rows)]
-    cells = [[_shown(row.get(name)) for name in columns] for row in rows]
-    widths = [max(len(name), *(len(row[at]) for row in cells)) for at, name in enumerate(columns)]
-    for line in [columns, *cells]:
+    cells = [[_shown(row.get(name), name) for name in columns] for row in rows]
+    heads = [headers.get(name, name) for name in columns]
+    widths = [max(len(head), *(len(row[at]) for row in cells)) for at, head in enumerate(heads)]
+    for line in [heads, *cells]:
         yield f"{_INDENT}{'  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))}".rstrip()
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, name: str = "") -> str:
+    """Return a value as people read it; `name` is what it is called."""
     match value:
         case None:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case int() if name not in _NO_AMOUNTS:
+            return f"{value:,}"
         case float():
-            return f"{value:.4g}"
+            return f"{value:,.0f}" if abs(value) >= 1000 else f"{Decimal(f'{value:.4g}'):,f}"
         case list():
-            return ", ".join(_window(each) if isinstance(each, dict) else _shown(each) for each in value) or "-"
+            return ", ".join(_window(each) if isinstance(each, dict) else _shown(each, name) for each in value) or "-"
     return clean(value)
 
 
