@@ -114,6 +114,40 @@ def test_a_name_that_is_used_again_means_the_account_that_has_it_now(run: Run, s
     assert sorted(ids(run)) == ["new", "old"]
 
 
+def test_a_small_cost_is_told_from_none(run: Run, store: Store) -> None:
+    """Two digits wherever they stand; what cost nothing is a plain zero, what is not known a dash."""
+    costs = {"small": 10, "dearer": 1_200, "none": 0, "dear": 12_345, "unknown": None}
+    rows = [exchange(None, NOW_MS - at, id=name, cost_microusd=cost) for at, (name, cost) in enumerate(costs.items())]
+    store.write(Batch(exchanges=rows))
+    head, *lines = (line.split() for line in run("history").out.splitlines())
+    shown = {line[0]: line[head.index("cost")] for line in lines}
+    assert shown == {"small": "0.00001", "dearer": "0.0012", "none": "0", "dear": "0.0123", "unknown": "-"}
+    assert "cost_usd          0.00001\n" in run("history", "show", "small").out
+
+
+@pytest.mark.parametrize("letter", ["m", "7"])
+@pytest.mark.parametrize("columns", [160, 100, 80, 60, 40])
+def test_what_is_too_long_is_cut_wherever_it_stands(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, columns: int, letter: str
+) -> None:
+    """One request of an absurd model makes no line wider than the terminal; pipes and programs get all of it."""
+    model, name = letter * 600, "a" * 64
+    put(store, name)
+    row = exchange(f"id-{name}", NOW_MS, id="odd", model=model, error_message="no such model " * 20, success=False)
+    store.write(Batch(exchanges=[row, exchange(None, NOW_MS - 1, id="plain")]))
+    assert model in run("history").out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    head, *lines = run("history").out.splitlines()
+    assert max(map(len, (head, *lines))) <= columns
+    assert {"time", "status", "error"} <= set(head.split())
+    assert (f"{letter}..." in lines[0]) == ("model" in head.split())
+    assert "model" in head.split() or columns < 160
+    assert lines[0].endswith("...")
+    assert model in run("history", "--json").out
+
+
 @pytest.mark.parametrize(("columns", "shown"), [(200, "id"), (100, "time"), (40, "time")])
 def test_a_narrow_terminal_gets_the_columns_that_fit(
     run: Run, kept: Mapping[str, Exchange], monkeypatch: pytest.MonkeyPatch, columns: int, shown: str
@@ -125,7 +159,7 @@ def test_a_narrow_terminal_gets_the_columns_that_fit(
     lines = run("history").out.splitlines()
     assert lines[0].startswith(shown)
     assert lines[0].endswith("error")
-    assert max(map(len, lines)) <= max(columns, 75)
+    assert max(map(len, lines)) <= columns
     assert whole.startswith("id ")
 
 

@@ -116,11 +116,20 @@ def test_what_clients_wrote_cannot_steer_the_terminal(run: Run, store: Store) ->
     assert "?]0;owned?" in run("stats").out
 
 
-def test_a_narrow_terminal_gets_the_columns_that_fit(run: Run, served: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 columns are enough."""
+@pytest.mark.parametrize("columns", [100, 80, 60, 40])
+@pytest.mark.parametrize("command", ["stats", "analytics"])
+def test_a_narrow_terminal_gets_the_columns_that_fit(
+    run: Run, served: Store, monkeypatch: pytest.MonkeyPatch, command: str, columns: int
+) -> None:
+    """No line of a table is wider than the terminal, whatever a client has written; names and counts stay."""
+    served.write(Batch(exchanges=[exchange(None, NOW_MS, model="m" * 600, status_code=404, success=False)]))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    assert max(map(len, run("stats").out.splitlines())) <= 80
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _, *tables = run(command).out.split("\n\n")
+    lines = [line for table in tables for line in table.splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert any(line.split()[:2] == ["model", "requests"] for line in lines)
+    assert any("mmm..." in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ccflare.store import Store
 
 _COLUMNS = ("id", "time", "status", "account", "model", "in", "out", "cost", "ms")
-_SPARE = ("id", "cost", "in", "out", "key", "model")
+_SPARE = ("id", "cost", "in", "out", "key", "model", "ms", "account")
 _FOR_PROGRAMS = {"timestamp_ms", "account_id", "client_key_id", "cost_microusd", "usage", "attempts"}
 _ATTEMPT_COLUMNS = ("account", "why", "verdict", "status", "wait_ms", "duration_ms", "reason")
 

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 
 Row = Mapping[str, object]
@@ -14,7 +14,15 @@ _COLOURS = {
     "active": 32, "paused": 33, "rate_limited": 33, "expired": 31, "auth_failed": 31, "WARN": 33, "ERROR": 31,
 }  # fmt: skip
 _NARROWEST = 16
-"""Characters that the last column keeps on a narrow terminal."""
+"""Characters that the last column keeps while other columns can be left out."""
+_LONGEST = 28
+"""Characters that any other column of text keeps as long: hardly a name is longer."""
+_WHOLE = frozenset({"id", "time"})
+"""Columns that are never cut: a part of these is worth nothing."""
+_LEAST = 6
+"""Characters that every column of text keeps, whatever the terminal."""
+_SMALL = 0.01
+"""Numbers below it are shown by their digits, so that none reads as zero."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?%?", re.ASCII)
 _KEY = re.compile(r"(sk-ant-|ccf_)[A-Za-z0-9_-]+")
 
@@ -69,14 +77,14 @@ def print_fields(fields: Row) -> None:
 def print_table(rows: Sequence[Row], columns: Sequence[str], *, spare: Sequence[str] = ()) -> None:
     """Print aligned columns under their names; what is None shows as `-`, numbers stand to the right.
 
-    On a terminal that is too narrow the `spare` columns are left out, first to last, until the rest fits, and if
-    there are any, the last column is cut.
+    On a terminal that is too narrow the `spare` columns are left out, first to last, until the rest fits, and what
+    is too long is cut, wherever it stands. A table without `spare` is the last word on something and stays whole.
     """
-    right = {name for name in columns if _is_numeric([row[name] for row in rows])}
     cells = [{name: _cell(row[name]) for name in columns} for row in rows]
     width = {name: max(len(name), *(len(row[name]) for row in cells)) for name in columns}
+    right = {name for name in columns if width[name] <= _LONGEST and _is_numeric([row[name] for row in rows])}
     if spare and sys.stdout.isatty():
-        columns = _fitting(columns, spare, width)
+        columns = _fitting(columns, spare, width, right)
     for row in [{name: name for name in columns}, *cells]:
         line = [
             paint(row[name].rjust(width[name]) if name in right else _cut(row[name], width[name]).ljust(width[name]))
@@ -97,7 +105,16 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4f}" if isinstance(value, float) else clean(value)
+    return _decimal(value) if isinstance(value, float) else clean(value)
+
+
+def _decimal(value: float) -> str:
+    """Return a number with four places, a small one with two digits wherever they stand, zero as itself."""
+    if not value or abs(value) >= _SMALL:
+        return f"{value:.4f}" if value else "0"
+    from decimal import Decimal  # for small numbers only: it would slow down every command
+
+    return f"{Decimal(f'{value:.2g}'):f}"
 
 
 def _is_numeric(values: Sequence[object]) -> bool:
@@ -106,17 +123,31 @@ def _is_numeric(values: Sequence[object]) -> bool:
     return bool(known) and all(_NUMBER.fullmatch(_cell(value)) for value in known)
 
 
-def _fitting(columns: Sequence[str], spare: Sequence[str], width: dict[str, int]) -> Sequence[str]:
-    """Return the columns that a terminal has room for; the width of the last one shrinks to what is left."""
+def _fitting(columns: Sequence[str], spare: Sequence[str], width: dict[str, int], right: Set[str]) -> Sequence[str]:
+    """Return the columns that a terminal has room for; the widths of those of text shrink to what is left."""
     room = shutil.get_terminal_size().columns
-    last = columns[-1]
+    last, whole = columns[-1], right | _WHOLE
+    least = {
+        name: width[name] if name in whole else min(width[name], _NARROWEST if name == last else _LONGEST)
+        for name in columns
+    }
     for name in (None, *spare):
         columns = [each for each in columns if each != name]
-        left = room - sum(width[each] + 2 for each in columns if each != last)
-        if left >= min(width[last], _NARROWEST):
+        if _line(least, columns) <= room:
             break
-    width[last] = min(width[last], max(left, _NARROWEST))
+    else:
+        least |= {name: min(width[name], max(_LEAST, len(name))) for name in columns if name not in whole}
+    while _line(width, columns) > room:
+        widest = max((name for name in columns if width[name] > least[name]), key=width.__getitem__, default=None)
+        if widest is None:
+            break
+        width[widest] -= 1
     return columns
+
+
+def _line(width: Mapping[str, int], columns: Sequence[str]) -> int:
+    """Return how long a line of these columns is."""
+    return sum(width[name] + 2 for name in columns) - 2
 
 
 def _cut(text: str, width: int) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ccflare.store import Store
 
 RANGES = ("1h", "6h", "24h", "7d", "30d", "90d", "365d")
-_SPARE = ("tok/s", "cache_hits", "failovers", "in", "p95_ms")
+_SPARE = ("tok/s", "cache_hits", "failovers", "in", "p95_ms", "out", "p50_ms", "success", "cost")
 
 
 # What the commands do.
