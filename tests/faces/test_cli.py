@@ -303,9 +303,14 @@ def test_serving_hands_the_flags_over(run: Run, monkeypatch: pytest.MonkeyPatch,
         (["--lits"], "--list"),
         (["--list", "--serve"], "--list and --serve are two things to do"),
         (["--port", "1"], "--port only goes with --serve"),
+        (["--json"], "--json only goes with --list, --stats or --logs"),
         (["--list", "--port", "1"], "--port does not go with --list"),
         (["--serve", "--port", "many"], "'many' is not a valid integer"),
-        (["--add-account", "a", "--tier", "0"], "0 is not in the range"),
+        (["--add-account", "a", "--tier", "0"], "0 is not in the range; give a whole number from 1 to 1000000"),
+        (
+            ["accounts", "priority", "a", "x"],
+            "'x' is not a valid integer; give a whole number from -1000000 to 1000000",
+        ),
         (["--remove"], "requires an argument"),
         (["--json", "accounts", "list"], "--json does not go before accounts"),
         (["acounts"], "No such command 'acounts'"),
@@ -332,6 +337,7 @@ def test_help_and_version(run: Run) -> None:
     flags = ("serve", "port", "add-account", "list", "remove", "pause", "resume", "reset-stats", "clear-history")
     assert all(f"--{flag}" in text for flag in (*flags, "stats", "logs [N]", "help", "version"))
     assert all(len(line) <= 80 for line in text.splitlines())
+    assert "With --list, --logs or --stats: print JSON." in text
     assert "--reason" in run("help", "accounts", "pause").out
     assert run("help", "accounts", "pause").out == run("accounts", "pause", "--help").out
 

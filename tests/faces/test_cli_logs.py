@@ -121,6 +121,7 @@ def test_a_log_that_cannot_be_read_is_one_line(run: Run, home: Path, arguments: 
     [
         (["--logs", "many"], "'many' is not a valid"),
         (["--logs", "2000000"], "2000000 is not in the range"),
+        (["logs", "-n", "x"], "'x' is not a valid integer; give a whole number from 0 to 1000000"),
         (["logs", "-n", "x"], "'x' is not a valid"),
         (["logs", "--level", "LOUD"], "'LOUD' is not one of"),
         (["--logs", "--port", "1"], "--port does not go with --logs"),

@@ -83,7 +83,7 @@ class _Root(click.Group):
 )
 @click.option("--tier", metavar="N", type=accounts.TIER, default=1, help="With --add-account: size of its plan.")
 @click.option("--list", is_flag=True, help="Show all accounts and their states.")
-@click.option("--json", is_flag=True, help="With --list or --logs: print JSON.")
+@click.option("--json", is_flag=True, help="With --list, --logs or --stats: print JSON.")
 @click.option("--remove", metavar="NAME", help="Remove an account; its requests stay in the history.")
 @click.option("--pause", metavar="NAME", help="Give an account no new requests.")
 @click.option("--resume", metavar="NAME", help="Use a paused or refused account again.")
@@ -124,8 +124,9 @@ def root(context: click.Context, /, **given: Any) -> int | None:
 def _which(actions: Sequence[str], named: Sequence[str]) -> str:
     if actions:
         return f"{' and '.join(map(_flag, actions))} are two things to do; give one"
-    needed = next(_flag(action) for action, (options, _) in _ACTIONS.items() if named[0] in options)
-    return f"{_flag(named[0])} only goes with {needed}"
+    *others, needed = [_flag(action) for action, (options, _) in _ACTIONS.items() if named[0] in options]
+    alternatives = f"{', '.join(others)} or {needed}" if others else needed
+    return f"{_flag(named[0])} only goes with {alternatives}"
 
 
 def _flag(name: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from ccflare.cli.context import account_named, check_address, load_settings, opened_store
 from ccflare.cli.keys import ASK, read_key
+from ccflare.cli.numbers import Between
 from ccflare.cli.output import instant, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -274,8 +275,8 @@ def _new_id(now_ms: int) -> str:
 
 # The subcommands.
 
-PRIORITY = click.IntRange(-1_000_000, 1_000_000)
-TIER = click.IntRange(1, 1_000_000)
+PRIORITY = Between(-1_000_000, 1_000_000)
+TIER = Between(1, 1_000_000)
 MODE = click.Choice(["max", "console"])
 
 

@@ -8,6 +8,7 @@ import click
 from ccflare.cli.client_keys import key_id_of
 from ccflare.cli.context import opened_store, refuse_options_before
 from ccflare.cli.instants import instant_option
+from ccflare.cli.numbers import Between
 from ccflare.cli.output import instant, print_fields, print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def status_option(_context: click.Context, _option: click.Parameter, text: str |
 
 
 @click.group("history", invoke_without_command=True)
-@click.option("--limit", metavar="N", type=click.IntRange(1, 10_000), default=20, help="How many (default 20).")
+@click.option("--limit", metavar="N", type=Between(1, 10_000), default=20, help="How many (default 20).")
 @click.option("--status", metavar="S", callback=status_option, help="error, success, a code like 429, or how it ended.")
 @click.option("--account", metavar="NAME", help='Served by this account; "" for those that none served.')
 @click.option("--model", metavar="M", help="A model, or a family like claude-3-opus.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ccflare.cli.context import load_settings
+from ccflare.cli.numbers import Between
 from ccflare.cli.output import paint, print_json_line, say
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 LAST = 50
 """Entries that are shown unless a number is given."""
-NUMBER = click.IntRange(0, 1_000_000)
+NUMBER = Between(0, 1_000_000)
 
 
 def show_logs(
