@@ -30,6 +30,18 @@ class InvalidSetting(OperatorError):
     kind = "invalid_setting"
 
 
+class RefusedSetting(InvalidSetting):
+    """A setting cannot have the value that somebody wants it to have, and keeps the one that it has.
+
+    `name` is the setting, `problem` what is wrong.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+        self.problem = problem
+
+
 class StoreError(OperatorError):
     """The database cannot be created, opened, read or written."""
 

@@ -100,7 +100,54 @@ async def test_what_cannot_be_is_refused_and_nothing_is_written(api: Api, body: 
     answer = await api.send("PATCH", "/api/config", {"retry_delay_ms": 5, **body})
     assert answer.status_code == 400, answer.text
     assert named in answer.json()["error"]
+    assert answer.json()["details"]["field"] in {named, *body}
     assert said(api) == before
+
+
+@pytest.mark.parametrize(
+    ("kept", "body", "field", "words"),
+    [
+        (
+            {},
+            {"connect_timeout_ms": 400_000},
+            "connect_timeout_ms",
+            "connect_timeout_ms is 400000 (wanted), idle_timeout_ms is 330000 (default)",
+        ),
+        (
+            {"connect_timeout_ms": 300_000},
+            {"idle_timeout_ms": 200_000},
+            "idle_timeout_ms",
+            "connect_timeout_ms is 300000 (file PATH), idle_timeout_ms is 200000 (wanted)",
+        ),
+        (
+            {"connect_timeout_ms": 400_000, "idle_timeout_ms": 500_000, "first_byte_timeout_ms": 500_000},
+            {"idle_timeout_ms": None},
+            "idle_timeout_ms",
+            "connect_timeout_ms is 400000 (file PATH), idle_timeout_ms is 330000 (default)",
+        ),
+    ],
+)
+async def test_settings_that_contradict_each_other_are_told_with_their_origin(
+    api: Api, kept: dict[str, int], body: dict[str, Any], field: str, words: str
+) -> None:
+    """What is wanted is not said to be in the file, and `details` names the setting that was to change."""
+    path = api.directory / "ccflare.json"
+    path.write_text(json.dumps(kept))
+    answer = await api.send("PATCH", "/api/config", body)
+    assert answer.status_code == 400
+    why = f"connect_timeout_ms is more than idle_timeout_ms: {words.replace('PATH', str(path))}"
+    problem = f"is refused, and nothing was changed: {why}"
+    assert answer.json() == {"error": f"{field}: {problem}", "details": {"field": field, "problem": problem}}
+    assert said(api) == kept
+
+
+async def test_a_contradiction_that_was_in_the_file_before_keeps_nothing_from_being_written(api: Api) -> None:
+    """The file is no worse by it, also where the change names what is in the file already."""
+    kept = {"connect_timeout_ms": 400_000, "idle_timeout_ms": 300_000}
+    (api.directory / "ccflare.json").write_text(json.dumps(kept))
+    answer = await api.send("PATCH", "/api/config", kept | {"retry_attempts": 7})
+    assert answer.status_code == 200, answer.text
+    assert said(api) == kept | {"retry_attempts": 7}
 
 
 async def test_a_broken_file_is_not_written_over(api: Api) -> None:

@@ -10,7 +10,7 @@ from ccflare.api.accounts import checked_address
 from ccflare.api.parts import Parts
 from ccflare.api.reading import Body
 from ccflare.api.refusals import InvalidRequest, shown
-from ccflare.errors import RequestError
+from ccflare.errors import RefusedSetting, RequestError
 from ccflare.settings import CONNECTED, TABLE, Loaded, Setting, changed
 from ccflare.settings.kinds import Choice, Hosts, Kind, Number, ProxyUrl, SecretKeys, Switch, Whole
 
@@ -161,7 +161,10 @@ async def _change(parts: Parts, changes: dict[str, Any]) -> ChangedSettings:
             _check(_ROWS[name], value)
             if name in CONNECTED:
                 await checked_address(parts, value.strip(), name)
-    loaded = await parts.configuration.change(changes) if changes else await parts.configuration.read()
+    try:
+        loaded = await parts.configuration.change(changes) if changes else await parts.configuration.read()
+    except RefusedSetting as error:
+        raise InvalidRequest(error.name, error.problem) from None
     if changes:
         log.info("Settings written by the API: %s", ", ".join(changes))
     views = [_view(parts, loaded, _ROWS[name]) for name in changes]

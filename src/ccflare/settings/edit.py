@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ccflare.errors import Conflict, InvalidSetting, OperatorError
+from ccflare.errors import Conflict, OperatorError, RefusedSetting
 from ccflare.settings import file as settings_file
 from ccflare.settings.file import SettingsFile, Stamp
 from ccflare.settings.load import Loaded, settled
@@ -19,25 +19,27 @@ from ccflare.settings.load import Loaded, settled
 def edit(path: Path, changes: Mapping[str, Any], flags: Mapping[str, object], environ: Mapping[str, str]) -> Loaded:
     """Write settings into the file at `path` and return those in force then; None takes one out of the file.
 
-    Raises InvalidSetting when the file would say something that cannot be, Conflict when it cannot be read or is
+    Raises RefusedSetting when the file would say something that cannot be, Conflict when it cannot be read or is
     being edited, OperatorError when it cannot be written. `flags` and `environ` are those of `load`.
     """
     before = settings_file.read(path) or SettingsFile(path, {})
     if before.broken:
         raise Conflict(f"{before.problems[0]}; repair it first")
     values = {name: value for name, value in {**before.values, **changes}.items() if value is not None}
-    wanted = SettingsFile(path, values, before.problems, before.stamp)
+    new = frozenset(name for name, value in changes.items() if value != before.values.get(name))
+    wanted = SettingsFile(path, values, before.problems, before.stamp, wanted=new)
     _check(settled(before, flags, environ), settled(wanted, flags, environ))
     stamp = _replace(path, values, before.stamp)
     return settled(SettingsFile(path, values, before.problems, stamp), flags, environ)
 
 
 def _check(before: Loaded, after: Loaded) -> None:
-    """Raise InvalidSetting for the first problem that was not there before."""
+    """Raise RefusedSetting for the first problem that was not there before."""
     known = {problem.message for problem in before.problems}
     for problem in after.problems:
         if problem.message not in known:
-            raise InvalidSetting(problem.message.partition("; the default")[0])
+            why = problem.message.partition("; the default")[0]
+            raise RefusedSetting(problem.key or "", f"is refused, and nothing was changed: {why}")
 
 
 def _replace(path: Path, values: Mapping[str, Any], seen: Stamp | None) -> Stamp | None:

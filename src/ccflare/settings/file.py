@@ -32,13 +32,17 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class SettingsFile(msgspec.Struct, frozen=True):
-    """What the file said. `broken`: it is there and says nothing that can be used."""
+    """What the file said. `broken`: it is there and says nothing that can be used.
+
+    `wanted`: the settings that it does not say yet, or says differently; somebody wants it to.
+    """
 
     path: Path
     values: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
     stamp: Stamp | None = None
     broken: bool = False
+    wanted: frozenset[str] = frozenset()
 
 
 class _Members(dict[str, Any]):

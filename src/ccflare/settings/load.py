@@ -64,6 +64,7 @@ class _Draft(msgspec.Struct):
     origins: dict[str, Origin]
     defaults: Mapping[str, Any]
     problems: list[Problem]
+    wanted: frozenset[str]
 
     def put(self, name: str, value: Any, origin: Origin) -> None:
         """Set a value over what a weaker source said."""
@@ -72,6 +73,11 @@ class _Draft(msgspec.Struct):
     def reset(self, name: str) -> None:
         """Go back to the default."""
         self.put(name, self.defaults[name], DEFAULT)
+
+    def origin(self, name: str) -> str:
+        """Say where a value came from."""
+        origin = self.origins[name]
+        return "wanted" if origin.source == "file" and name in self.wanted else str(origin)
 
 
 def load(
@@ -102,7 +108,7 @@ def settled(
     defaults = {row.name: row.default for row in TABLE}
     defaults["db_path"] = path.parent / "ccflare.db"
     defaults["log_dir"] = settings_file.temporary_directory(environ, platform) / "ccflare-logs"
-    draft = _Draft(dict(defaults), dict.fromkeys(defaults, DEFAULT), defaults, list(content.problems))
+    draft = _Draft(dict(defaults), dict.fromkeys(defaults, DEFAULT), defaults, list(content.problems), content.wanted)
     _take_file(draft, content, environ)
     _take_environment(draft, environ)
     _take_flags(draft, flags, environ)
@@ -211,12 +217,13 @@ def _agreed(draft: _Draft) -> Settings:
             raise InvalidSetting(line)
         for name in from_file:
             draft.reset(name)
-        draft.problems.append(Problem(from_file[0], f"{line}; the default is used for {' and '.join(from_file)}"))
+        key = next((name for name in broken.names if name in draft.wanted), from_file[0])
+        draft.problems.append(Problem(key, f"{line}; the default is used for {' and '.join(from_file)}"))
 
 
 def _disagreement(rule: Rule, draft: _Draft) -> str:
     described = (
-        f"{name} is {plain(_ROWS[name].shown(draft.values[name])) or 'empty'} ({draft.origins[name]})"
+        f"{name} is {plain(_ROWS[name].shown(draft.values[name])) or 'empty'} ({draft.origin(name)})"
         for name in rule.names
     )
     return f"{rule.complaint}: {', '.join(described)}"
