@@ -21,6 +21,7 @@ from ccflare.desk import Desk
 from ccflare.door import Door
 from ccflare.feed import Feed
 from ccflare.gate import Gate
+from ccflare.ingress.asgi import path_of
 from ccflare.journal import Journal, Retention
 from ccflare.metrics import Tally
 from ccflare.oauth import OAuthSettings
@@ -143,13 +144,18 @@ def build(
     """Connect the parts of one server, or of one of its workers. Nothing runs yet."""
     core = _core(settings, clock, open_store, colleagues or Alone())
     people = _people(core, settings, flags or {})
+    asgi = api.asgi(people.parts)
+
+    def owned(method: bytes, target: bytes) -> bool:
+        return api.owns(asgi, method.decode("ascii"), path_of(target.partition(b"?")[0]))
+
     return App(
         proxy=core.proxy,
         pool=core.pool,
         transport=core.transport,
         journal=core.journal,
-        gate=Gate((settings.host, *settings.allowed_hosts) if settings.host else settings.allowed_hosts),
-        asgi=api.asgi(people.parts),
+        gate=Gate((settings.host, *settings.allowed_hosts) if settings.host else settings.allowed_hosts, owned),
+        asgi=asgi,
         load=core.load,
         apply=core.apply,
         refresher=core.refresher,

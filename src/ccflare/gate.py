@@ -6,7 +6,7 @@ request. Programs send no `Origin` at all.
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeAlias
 
 Refusal: TypeAlias = tuple[int, str]
@@ -47,11 +47,18 @@ class Asking(Protocol):
 
 
 class Gate:
-    """Decides by the head of a request whether it is let in."""
+    """Decides by the head of a request whether it is let in.
 
-    def __init__(self, host_names: Iterable[str] = ()) -> None:
+    `owned` says of a method and a target whether there is such a call, so that one that there is not is not told
+    what it would need. It decides only how a call is refused, never whether.
+    """
+
+    def __init__(
+        self, host_names: Iterable[str] = (), owned: Callable[[bytes, bytes], bool] = lambda _method, _target: True
+    ) -> None:
         self._names = frozenset({b"localhost", *(name.lower().encode() for name in host_names)})
         self._known: set[bytes] = set()
+        self._owned = owned
 
     def refusal(self, request: Asking) -> Refusal | None:
         """Return why a request is refused, or None."""
@@ -62,7 +69,10 @@ class Gate:
         if request.target.startswith(b"/v1/"):
             return _other_site(fields)
         if request.target.startswith(b"/api/"):
-            return _other_site(fields) or _not_json(request)
+            refusal = _other_site(fields) or _not_json(request)
+            if refusal is not None and refusal[0] != 403 and not self._owned(request.method, request.target):
+                return 404, "Not Found"
+            return refusal
         return None
 
     def _foreign(self, request: Asking, host: bytes | None) -> Refusal | None:

@@ -117,6 +117,29 @@ def test_web_pages_change_nothing(server: Server, headers: list[rawhttp.Pair], s
     assert "evil" not in [account["name"] for account in get(server, "/api/accounts")]
 
 
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", "/api/accounts"), ("TRACE", "/api/accounts"), ("PATCH", "/api/accounts"), ("POST", "/api/nothing"),
+        ("POST", "/api/accounts/x%2Fpause"), ("PUT", "/api/docs"), ("DELETE", "/api/stats?x=1"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("headers", [[], JSON, [("Content-Type", "text/plain")]])
+def test_what_no_route_owns_is_not_found_whatever_its_type(
+    server: Server, method: str, target: str, headers: list[rawhttp.Pair]
+) -> None:
+    """Nobody is asked for a content type by a call that there is not."""
+    answer = ask(server.port, b"{}", method=method, target=target, headers=headers)
+    assert (answer.status, json.loads(answer.body)) == (404, {"error": "Not Found"})
+
+
+@pytest.mark.parametrize("target", ["/api/accounts/x/pause", "/api/accounts/%78/pa%75se?y=1"])
+def test_a_call_that_there_is_needs_its_type_however_it_is_spelt(server: Server, target: str) -> None:
+    """A path is told apart as it is routed."""
+    assert ask(server.port, b"{}", target=target, headers=[]).status == 415
+    assert ask(server.port, b"{}", target=target, headers=JSON).status in {400, 404}
+
+
 def test_foreign_hosts_see_nothing(server: Server) -> None:
     """A host that is not ours, as DNS rebinding has it, is refused for reads too; no answer permits other origins."""
     with rawhttp.Connection(server.port) as connection:

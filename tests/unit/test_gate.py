@@ -177,6 +177,17 @@ def test_a_state_changing_call_with_two_types(second: str) -> None:
     assert status(ask(LOCAL, *reversed(types), target="/api/accounts")) == 400
 
 
+@pytest.mark.parametrize("types", [(), ("text/plain",), ("text/plain", "application/json")])
+def test_a_call_that_nobody_owns_is_not_found(types: tuple[str, ...]) -> None:
+    """What it would need is not said of a call that there is not; it is refused all the same, foreign pages first."""
+    gate = Gate(owned=lambda method, target: (method, target) != (b"PUT", b"/api/accounts?x=1"))
+    headers = [LOCAL, *(("Content-Type", each) for each in types)]
+    assert ask(*headers, gate=gate, method="PUT", target="/api/accounts?x=1") == (404, "Not Found")
+    assert status(ask(*headers, gate=gate, method="POST", target="/api/accounts?x=1")) == (400 if types[1:] else 415)
+    foreign = ("Sec-Fetch-Site", "cross-site")
+    assert status(ask(*headers, foreign, gate=gate, method="PUT", target="/api/accounts?x=1")) == 403
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_reading_calls(method: str) -> None:
     """Reading needs no content type."""

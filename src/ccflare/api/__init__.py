@@ -4,7 +4,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from ccflare.api.configuration import Configuration
 from ccflare.api.door import Access, admit
@@ -22,6 +22,7 @@ from ccflare.errors import CcflareError
 
 __all__ = [
     "PAGES", "ROUTES", "Configuration", "Health", "Parts", "Readiness", "RunningNow", "SignIn", "Streams", "asgi",
+    "owns",
 ]  # fmt: skip
 
 
@@ -44,6 +45,12 @@ def asgi(parts: Parts) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def owns(app: Starlette, method: str, path: str) -> bool:
+    """Say whether a route of the application has this method and this path."""
+    scope = {"type": "http", "method": method, "path": path, "root_path": ""}
+    return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
 
 
 def _for(parts: Parts, access: Access, route: Route) -> Route:

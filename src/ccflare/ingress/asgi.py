@@ -39,14 +39,13 @@ async def serve_asgi(app: AsgiApp, request: ClientRequest) -> None:
 
 def _scope(request: ClientRequest) -> MutableMapping[str, Any]:
     raw_path, _, query = request.target.partition(b"?")
-    path = raw_path.decode("ascii")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": request.http_version,
         "method": request.method.decode("ascii"),
         "scheme": "http",
-        "path": path if "%" not in path or _STRUCTURE.search(raw_path) else unquote(path),
+        "path": path_of(raw_path),
         "raw_path": raw_path,
         "query_string": query,
         "root_path": "",
@@ -55,6 +54,12 @@ def _scope(request: ClientRequest) -> MutableMapping[str, Any]:
         "server": None,
         "state": {},
     }
+
+
+def path_of(raw_path: bytes) -> str:
+    """Return the path that the application routes by."""
+    path = raw_path.decode("ascii")
+    return path if "%" not in path or _STRUCTURE.search(raw_path) else unquote(path)
 
 
 class _Call:
