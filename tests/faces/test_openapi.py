@@ -152,6 +152,54 @@ async def test_parameters_are_described_as_they_are_taken(api: Api) -> None:
     assert (key["in"], key["required"]) == ("path", True)
 
 
+@pytest.mark.parametrize(
+    "instant",
+    ["2028-02-29", "1899-12-31", "2026-01-31T12:00:00.123456789Z", "-1000", "2026-02-29", "1900-02-29", "20260131T12"],
+)
+async def test_an_instant_is_taken_when_the_document_has_it(api: Api, instant: str) -> None:
+    """What `from` and `to` may be is what the description says, in leap years and other centuries too."""
+    described = await document(api)
+    parameters = {each["name"]: each for each in described["paths"]["/api/requests"]["get"]["parameters"]}
+    for name in ("from", "to"):
+        validator = jsonschema_rs.validator_for(parameters[name]["schema"])
+        answer = await api.get(f"/api/requests?{name}={instant}")
+        assert answer.status_code == (200 if validator.is_valid(instant) else 400), answer.text
+
+
+async def test_every_choice_is_named_when_it_is_missed(api: Api) -> None:
+    """The refusal of a word that is none of a parameter's names all that the document has."""
+    described = await document(api)
+    found = set()
+    for method, path, operation in operations(described):
+        for parameter in operation["parameters"] if method == "GET" else ():
+            if words := parameter["schema"].get("enum"):
+                refused = await api.get(f"{path.replace('{id}', 'x')}?{parameter['name']}=nonsense")
+                problem = refused.json()["details"]["problem"]
+                assert (refused.status_code, problem.split(" one of ")[0]) == (400, "expected")
+                assert sorted(problem.removeprefix("expected one of ").split(", ")) == sorted(words)
+                found.add(parameter["name"])
+    assert found == {"range", "mode", "level"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field", "problem"),
+    [
+        ("POST", "/api/keys", {"name": "x", "role": "boss"}, "role", "expected one of admin, proxy"),
+        ("POST", "/api/oauth/init", {"name": "x", "mode": "min"}, "mode", "expected one of console, max"),
+        ("DELETE", "/api/requests", {"confirm": "yes"}, "confirm", "expected clear"),
+    ],
+)
+async def test_a_choice_in_a_body_is_named(
+    api: Api, method: str, path: str, body: dict[str, str], field: str, problem: str
+) -> None:
+    """As those of parameters are, also where there is one only."""
+    answer = await api.send(method, path, body)
+    assert answer.status_code == 400
+    words = answer.json()["details"]["problem"].removeprefix("expected one of ").split(", ")
+    assert sorted(words) == problem.removeprefix("expected one of ").split(", ")
+    assert answer.json()["error"].startswith(f"{field}: expected ")
+
+
 async def test_no_answer_holds_a_secret(api: Api) -> None:
     """Whatever is asked, and whatever is refused, no key and no token is in any answer."""
     await api.add("with-key")

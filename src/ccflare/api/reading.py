@@ -6,7 +6,7 @@ numbers beyond all bounds. All of it ends in one exception, `InvalidRequest`.
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -78,7 +78,7 @@ def _converted(kind: type[T], given: Mapping[str, Any], *, strict: bool = False)
     try:
         return msgspec.convert(given, kind, strict=strict, dec_hook=_decoded)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
+        raise _refusal(str(error), kind) from None
 
 
 def _whole(value: Any) -> Any:
@@ -93,15 +93,24 @@ def _decoded(kind: type[Any], value: Any) -> Any:
     raise ValueError(f"expected {'text' if kind is Secret else kind.__name__}")
 
 
-def _refusal(message: str) -> InvalidRequest:
+def _refusal(message: str, kind: type[msgspec.Struct]) -> InvalidRequest:
     """Turn msgspec's words, "Expected `int` <= 1000 - at `$.limit`", into ours."""
     found = _PLACE.fullmatch(message)
     place, problem = ("", message) if found is None else (found["place"] or "", found["problem"])
     missing = re.fullmatch(r"Object missing required field `(.*)`", problem)
     if missing:
         place, problem = f"{place}.{missing[1]}", "is required"
-    problem = problem.replace("`", "")
-    return InvalidRequest(place.removeprefix("$").removeprefix("."), shown(problem[:1].lower() + problem[1:]))
+    place, problem = place.removeprefix("$").removeprefix("."), problem.replace("`", "")
+    words = _words(next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == place), None))
+    if words and not missing:
+        return InvalidRequest(place, f"expected {'one of ' if len(words) > 1 else ''}{', '.join(words)}")
+    return InvalidRequest(place, shown(problem[:1].lower() + problem[1:]))
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    """Return the words that a value of a type can be; none when it is more than words."""
+    inside = get_args(kind)
+    return inside if get_origin(kind) is Literal else tuple(word for each in inside for word in _words(each))
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:

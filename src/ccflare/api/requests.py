@@ -33,7 +33,7 @@ _STATUS_WORDS = ("success", "error", *(word for word in get_args(Outcome) if wor
 InstantAsked = Annotated[
     str,
     Meta(
-        description="ISO 8601 (without an offset: UTC), or milliseconds since 1970.",
+        description="ISO 8601 in its extended form (without an offset: UTC), or milliseconds since 1970.",
         extra_json_schema={"pattern": PATTERN},
         examples=["2026-01-31T12:00:00Z", "1769860800000"],
     ),
