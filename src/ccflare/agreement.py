@@ -1,7 +1,8 @@
-"""One session, one account, whichever workers its first requests land on: they agree before the first attempt.
+"""One session, one account, whichever workers its requests land on: they agree before the first attempt.
 
-Only what nobody serves yet is to be agreed on, once per session and only where there are several workers. Who gets no
-answer in time goes on alone: a session that is split costs a prompt cache, one that waits costs a person's patience.
+Only what nobody serves yet is to be agreed on, once per session, and again when an account has failed; and only where
+there are several workers. Who gets no answer in time goes on alone: a session that is split costs a prompt cache, one
+that waits costs a person's patience.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ccflare.bus import Colleagues
-from ccflare.choice import ALONGSIDE
+from ccflare.choice import ALONGSIDE, Choice
 from ccflare.exchange import OpenExchange
 from ccflare.pool import Pool
 from ccflare.records import Account
@@ -38,12 +39,30 @@ async def agreed(
 
     `choose` returns this worker's own choice.
     """
-    session = x.ask.session
-    if session is None or not parts.pool.is_open(x.ask, x.arrived_ms) or (account := choose(x)) is None:
-        return await go_on(x)
+    session = x.ask.session or ""
     try:
-        lead = await parts.colleagues.claim(session, account.id)
-        x.ask = msgspec.structs.replace(x.ask, lead=lead, led_by=x.choice if lead == account.id else ALONGSIDE)
+        if session and parts.pool.is_open(x.ask, x.arrived_ms) and (account := choose(x)) is not None:
+            x.claims += 1
+            lead = await parts.colleagues.claim(session, account.id)
+            x.ask = msgspec.structs.replace(x.ask, lead=lead, led_by=x.choice if lead == account.id else ALONGSIDE)
         return await go_on(x)
     finally:
-        parts.colleagues.release(session)
+        for _ in range(x.claims):
+            parts.colleagues.release(session)
+
+
+async def agreed_next(
+    parts: Parts, choose: Callable[[OpenExchange], Account | None], x: OpenExchange, failed: str
+) -> Account | None:
+    """Return the account to go on to when one has failed: where others of the session have gone on to, if any have."""
+    account, session = choose(x), x.ask.session
+    if account is None or session is None:
+        return account
+    x.claims += 1
+    lead = await parts.colleagues.claim(session, account.id, failed)
+    if lead != account.id and lead not in x.tried:
+        for other, choice in parts.pool.choices(x.ask, x.arrived_ms):
+            if other.id == lead:
+                x.choice = Choice(ALONGSIDE.why, choice.instead_of, choice.until_ms)
+                return other
+    return account

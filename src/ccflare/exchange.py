@@ -90,10 +90,11 @@ class OpenExchange:
     """
 
     __slots__ = (
-        "account", "arrived_at", "arrived_ms", "ask", "asked", "attempts", "body", "body_length", "captured", "choice",
-        "client_key", "credential", "error", "first_byte_at", "first_byte_by", "held", "id", "inbound", "limited",
-        "metered", "own_ms", "path", "paused_until", "ready_at", "refreshed", "relay", "repeatable", "request_bytes",
-        "response_bytes", "retries", "status", "streamed", "tried", "trying", "upstream_s", "wait_ms",
+        "account", "arrived_at", "arrived_ms", "ask", "asked", "attempts", "body", "body_length", "captured",
+        "choice", "claims", "client_key", "credential", "error", "first_byte_at", "first_byte_by", "held", "id",
+        "inbound", "limited", "metered", "own_ms", "path", "paused_until", "ready_at", "refreshed", "relay",
+        "repeatable", "request_bytes", "response_bytes", "retries", "status", "streamed", "tried", "trying",
+        "upstream_s", "wait_ms",
     )  # fmt: skip
 
     def __init__(
@@ -137,7 +138,7 @@ class OpenExchange:
         """What was said, for the store; None when it is not to be kept."""
         self.streamed = self.refreshed = False
         self.credential: Secret | None = None  # what the last attempt proved itself with
-        self.request_bytes = self.response_bytes = self.retries = self.wait_ms = 0
+        self.request_bytes = self.response_bytes = self.retries = self.wait_ms = self.claims = 0
 
     @property
     def party(self) -> str:

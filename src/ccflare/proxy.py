@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ccflare import answers, logs, strategy
-from ccflare.agreement import agreed
+from ccflare.agreement import agreed, agreed_next
 from ccflare.beginning import is_routine, is_stream, read_error_body, read_first_event, read_whole
 from ccflare.bus import Alone, Colleagues
 from ccflare.choice import ONLY, OWN_CREDENTIAL, again
@@ -172,13 +172,13 @@ class Proxy:
 
     async def _try_accounts(self, x: OpenExchange) -> bool:
         """Go through the candidates. True when the client has an answer."""
-        while (account := self._next(x)) is not None:
-            if await self._try_account(x, account):
-                return True
+        account = self._next(x)
+        while account is not None and not await self._try_account(x, account):
             x.tried.add(account.id)
             if not x.repeatable or self._monotonic() + TOO_LATE_S >= x.first_byte_by:
                 return False
-        return False
+            account = await agreed_next(self._parts, self._next, x, account.id)
+        return account is not None
 
     def _next(self, x: OpenExchange) -> Account | None:
         """Return the first candidate that was not tried; those without a token, and without hope for one, come last."""

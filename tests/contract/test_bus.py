@@ -102,6 +102,8 @@ async def test_the_first_claim_decides() -> None:
         one.reclaim("s", "c")
         await found.settle()
         assert await two.claim("s", "b") == "c"
+        two.release("s")
+        assert await two.claim("s", "b", instead_of="c") == "b"
         one.release("s")
         two.release("s")
         two.release("s")

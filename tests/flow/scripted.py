@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
+from ccflare.bus import Alone, Colleagues
 from ccflare.client_keys import ClientKeys
 from ccflare.credentials import Keyring
 from ccflare.door import Door
@@ -271,7 +272,7 @@ class Client:
 class World:
     """A proxy over accounts `a`, `b`, ... whose keys are `key-a`, `key-b`, ..."""
 
-    def __init__(self, names: str = "ab", **settings: Any) -> None:
+    def __init__(self, names: str = "ab", colleagues: Colleagues | None = None, /, **settings: Any) -> None:
         self.clock = JumpingClock()
         self.transport = ScriptedTransport(self.clock)
         self.pool = Pool(session_ms=3_600_000)
@@ -284,7 +285,7 @@ class World:
         self.captured: list[Captured | None] = []
         parts = Parts(
             self.pool, keyring, cast("Transport", self.transport), PROVIDERS["anthropic"], self.clock,
-            random.Random(1), self.record, door=self.door,
+            random.Random(1), self.record, door=self.door, colleagues=colleagues or Alone(),
         )  # fmt: skip
         self.proxy = Proxy(parts, Settings(**settings))
 

@@ -6,6 +6,16 @@ from ccflare.supervisor.backoff import LONGEST_S, SOUND_S, Backoff
 from ccflare.supervisor.claims import Claims
 
 
+def test_what_has_failed_is_replaced_by_the_first_to_say_so() -> None:
+    """Those that say so later, and whoever comes new, get what the first one went on to."""
+    claims = Claims()
+    assert claims.claim(1, "session", "a") == "a"
+    assert claims.claim(2, "session", "c", instead_of="a") == "c"
+    assert claims.claim(1, "session", "b", instead_of="a") == "c"
+    assert claims.claim(3, "session", "a") == "c"
+    assert claims.claim(1, "other", "b", instead_of="a") == "b"
+
+
 def test_the_first_claim_decides_as_long_as_it_is_held() -> None:
     """Whoever claims a held key gets the first one's value; once all have released it the next one decides anew."""
     claims = Claims()

@@ -56,9 +56,10 @@ class Colleagues(Protocol):
         """Ask all others and return the answers that came in time, in no order. Alone: none, at once."""
         ...
 
-    def claim(self, key: str, value: str) -> Awaitable[str]:
+    def claim(self, key: str, value: str, instead_of: str = "") -> Awaitable[str]:
         """Agree with all others on a value for a key; return the one that was claimed first, or one's own.
 
+        A value that has failed, which others may not know yet, is replaced when it is named as `instead_of`.
         Waits for `CLAIM_S` at most. To be released as often as it was claimed.
         """
         ...
@@ -105,7 +106,7 @@ class Alone:
         """Return no answer."""
         return []
 
-    async def claim(self, key: str, value: str) -> str:
+    async def claim(self, key: str, value: str, instead_of: str = "") -> str:
         """Return one's own value."""
         return value
 

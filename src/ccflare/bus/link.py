@@ -112,14 +112,14 @@ class Link(asyncio.Protocol):
             del self._questions[ticket]
         return [answer for answer in question.answers if answer]
 
-    async def claim(self, key: str, value: str) -> str:
+    async def claim(self, key: str, value: str, instead_of: str = "") -> str:
         """Agree with all others on a value for a key; after `CLAIM_S` it is one's own."""
         self._ticket += 1
         ticket = self._ticket
         agreed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._claims[ticket] = agreed
         try:
-            if self._order(Claim(key, value), ticket):
+            if self._order(Claim(key, value, instead_of), ticket):
                 async with asyncio.timeout(CLAIM_S):
                     return await agreed
         except TimeoutError:

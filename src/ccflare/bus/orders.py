@@ -73,6 +73,7 @@ class Claim(msgspec.Struct, frozen=True, tag=True):
 
     key: str
     value: str
+    instead_of: str
 
 
 class Reclaim(msgspec.Struct, frozen=True, tag=True):

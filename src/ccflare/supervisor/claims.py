@@ -25,13 +25,15 @@ class Claims:
     def __len__(self) -> int:
         return len(self._claimed)
 
-    def claim(self, worker: int, key: str, value: str) -> str:
-        """Hold a key; return its value, which is the given one when nobody held it."""
+    def claim(self, worker: int, key: str, value: str, instead_of: str = "") -> str:
+        """Hold a key; return its value: the given one when nobody held it, or it had the value that has failed."""
         claimed = self._claimed.get(key)
         if claimed is None:
             if len(self._claimed) >= self._at_most:
                 del self._claimed[next(iter(self._claimed))]
             claimed = self._claimed[key] = _Claimed(value)
+        elif claimed.value == instead_of:
+            claimed.value = value
         claimed.holders[worker] += 1
         return claimed.value
 

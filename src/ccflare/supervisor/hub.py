@@ -148,8 +148,8 @@ class Hub:
 
     def _obey(self, seat: Seat, order: ToSupervisor, ticket: int) -> None:
         match order:
-            case Claim(key, value):
-                seat.order(Agreed(self.claims.claim(seat.number, key, value)), ticket)
+            case Claim(key, value, instead_of):
+                seat.order(Agreed(self.claims.claim(seat.number, key, value, instead_of)), ticket)
             case Reclaim(key, value):
                 self.claims.reclaim(key, value)
             case Release(key):
