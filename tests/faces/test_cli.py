@@ -171,6 +171,40 @@ def test_each_account_is_one_line_of_a_narrow_terminal(run: Run, store: Store, m
     assert any("jane.doe@example.com" in line for line in lines)
 
 
+def test_the_list_says_when_a_limited_account_is_back(run: Run, store: Store) -> None:
+    """Whatever upstream's own reset is: none, over by then, or another one. A reset that is over says nothing."""
+    far, farther = 4_000_000_000_000, 4_100_000_000_000
+    put(store, "asked", limited_until_ms=far, limited_reason="retry-after")
+    put(store, "early", limited_until_ms=far, rate_limit_status="rejected", rate_limit_reset_ms=2_000)
+    put(store, "later", limited_until_ms=far, rate_limit_reset_ms=farther)
+    put(store, "over", limited_until_ms=2_000, rate_limit_reset_ms=2_000)
+    put(store, "fine", rate_limit_reset_ms=farther)
+    head, *lines = run("--list").out.splitlines()
+    at = head.index("rate_limit_reset")
+    shown = {line.split()[0]: line[at : at + 20].strip() for line in lines}
+    back, reset = "2096-10-02T07:06:40Z", "2099-12-03T16:53:20Z"
+    assert shown == {"asked": back, "early": back, "later": back, "over": "-", "fine": reset}
+    told = {name: (row["rate_limited_until"], row["rate_limit_reset"]) for name, row in listed(run).items()}
+    assert told["asked"] == (back, None)
+    assert told["early"] == (back, "1970-01-01T00:00:02Z")
+    assert told["later"] == (back, reset)
+
+
+@pytest.mark.parametrize(("columns", "whole"), [("80", True), ("60", False)])
+def test_a_narrow_terminal_has_room_for_when_an_account_is_back(
+    run: Run, store: Store, monkeypatch: pytest.MonkeyPatch, columns: str, whole: bool
+) -> None:
+    """It goes before everything but the name and the state: before the reason, too."""
+    put(store, "jane.doe@example.com", limited_until_ms=4_000_000_000_000, limited_reason="5h window " * 9)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("NO_COLOR", "1")
+    head, line = run("--list").out.splitlines()
+    assert max(len(head), len(line)) <= int(columns)
+    assert line.startswith("jane.doe@example.com  rate_limited  2096-10-02T07:06:40Z")
+    assert ("reason" in head.split()) == whole
+
+
 # Changing.
 
 

@@ -66,8 +66,12 @@ def list_accounts(*, as_json: bool) -> None:
         row["session"] = f"{row['session']} live" if row["session"] else None
         row["windows"] = ", ".join(_used(window) for window in row["windows"]) or None
         row["set_aside"] = ", ".join(f"{_aside(each)} until {each['until']}" for each in row["asides"]) or None
+        row["rate_limit_reset"] = _comes_back(row, instant(now_ms) or "")
     columns = [*_COLUMNS, *(name for name in ("windows", "set_aside", "reason") if any(row[name] for row in rows))]
-    print_table(rows, columns, spare=[name for name in _SPARE if name in columns])
+    spare = [name for name in _SPARE if name in columns]
+    if any(row["state"] == "rate_limited" for row in rows):
+        spare = [*spare[:-1], *(name for name in ("set_aside", "reason") if name in columns)]
+    print_table(rows, columns, spare=spare)
 
 
 def add_account(name: str, *, mode: Literal["max", "console"] | None, **options: Any) -> None:
@@ -226,6 +230,17 @@ def _row(account: "Account", sessions: int, now_ms: int) -> dict[str, Any]:
         "requests": account.request_count,
         "session": sessions,
     }
+
+
+def _comes_back(row: Mapping[str, Any], now: str) -> str | None:
+    """Return what people look for in `rate_limit_reset`: when a limited account is back, else a reset that is to come.
+
+    Upstream's own reset, which JSON has, may be another one: a pause asked for by `retry-after` has none.
+    """
+    if row["state"] == "rate_limited":
+        return str(row["rate_limited_until"])
+    reset: str | None = row["rate_limit_reset"]
+    return reset if reset is None or reset > now else None
 
 
 def _limits(told: "AccountWindows | None", now_ms: int) -> dict[str, Any]:
