@@ -55,6 +55,10 @@ class StoreBusy(StoreError):
     kind = "store_busy"
 
 
+class DiskFull(StoreBusy):
+    """There is no room for the database to be opened or written; the same call may succeed later."""
+
+
 class KeyMismatch(StoreError):
     """The stored credentials are encrypted, and not with the key that is set."""
 

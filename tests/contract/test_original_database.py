@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import original_kit as kit
-from ccflare.errors import StoreBusy, StoreError
+from ccflare.errors import DiskFull, StoreBusy, StoreError
 from ccflare.records import Account, Credentials, Exchange, Secret, state_of
 from ccflare.store import Batch, Store, open_store
 from ccflare.store.original.backup import back_up
@@ -305,7 +305,7 @@ def test_while_the_original_writes_it_waits_and_then_says_so(path: Path) -> None
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (sqlite3.SQLITE_FULL, StoreBusy, "need three times its size"),
+        (sqlite3.SQLITE_FULL, DiskFull, "need three times its size"),
         (sqlite3.SQLITE_CORRUPT, StoreError, "trouble; it is left as it was"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from api_kit import NOW_MS, OAUTH, Api, add_oauth, exchange, running
 from ccflare.api.bodies import SHOWN_BYTES, body_view
-from ccflare.errors import StoreBusy, StoreError
+from ccflare.errors import DiskFull, StoreBusy, StoreError
 from ccflare.payload import Content
 from ccflare.records import Attempt
 from ccflare.store import Batch
@@ -248,7 +248,7 @@ def test_what_cannot_be_decoded_is_shown_as_it_is(coding: str) -> None:
     ("code", "kind", "word"),
     [
         (sqlite3.SQLITE_BUSY, StoreBusy, "locked"),
-        (sqlite3.SQLITE_FULL, StoreBusy, "disk full"),
+        (sqlite3.SQLITE_FULL, DiskFull, "disk full"),
         (sqlite3.SQLITE_IOERR, StoreError, "unavailable"),
     ],
 )

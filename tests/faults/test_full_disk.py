@@ -1,21 +1,26 @@
 """A disk that is full for a while: exchanges and payloads wait in memory, and come when there is room again."""
 
 import asyncio
+import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ccflare.errors import DiskFull
 from ccflare.journal import Journal, Pace
 from ccflare.payload import Captured
-from ccflare.records import Exchange
+from ccflare.records import Account, Credentials, Exchange, Secret
 from ccflare.store import open_store
 from ccflare.wire import ByteBudget
+from harness import Home
 
 
 @pytest.fixture
@@ -28,6 +33,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small file system needs the right to mount one")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def closed_database(small_disk: Path) -> Path:
+    """The database of an account on the small disk, cleanly closed."""
+    path = small_disk / "ccflare.db"
+    with closing(open_store(path)) as store:
+        store.add_account(Account(id="a", name="a", created_at_ms=1), Credentials("a", api_key=Secret("k")))
+    return path
+
+
+def fill(disk: Path, *, leaving: int) -> None:
+    """Leave so many bytes free."""
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - leaving))
+    assert shutil.disk_usage(disk).free == leaving
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
@@ -80,3 +100,30 @@ async def test_what_has_no_room_waits_for_it(small_disk: Path) -> None:
         assert found is not None
         assert found.response.data == random.Random(each).randbytes(20_000)
     store.close()
+
+
+@pytest.mark.parametrize("leaving", [0, 8192])
+def test_a_database_that_cannot_be_opened_for_want_of_room_says_so(closed_database: Path, leaving: int) -> None:
+    """Though SQLite calls it an I/O error; with room it opens, and was not changed."""
+    before = closed_database.read_bytes()
+    fill(closed_database.parent, leaving=leaving)
+    with pytest.raises(DiskFull, match=rf"^Cannot open database: {closed_database}: the disk is full$"):
+        open_store(closed_database)
+    (closed_database.parent / "filler").unlink()
+    assert closed_database.read_bytes() == before
+    with closing(open_store(closed_database)) as store:
+        assert [account.name for account in store.accounts()] == ["a"]
+
+
+def test_commands_and_the_doctor_lead_to_the_full_disk(closed_database: Path, tmp_path: Path) -> None:
+    """One line each, for the start of a server too; the doctor does not ask who owns the file."""
+    home = Home(tmp_path, {"ccflare_DB_PATH": str(closed_database)})
+    fill(closed_database.parent, leaving=8192)
+    for command in (["--list"], ["--pause", "a"], ["--serve", "--port", "0"]):
+        done = home.ccflare(*command, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"ccflare: Cannot open database: {closed_database}: the disk is full\n"
+    report = json.loads(home.ccflare("doctor", "--json", check=False).stdout)
+    advice = {each["message"]: each["advice"] for each in report["findings"] if each["severity"] == "error"}
+    assert advice["The database cannot be read (its disk is full)"].startswith("make room where ")
+    assert "who owns" not in "".join(advice.values())

@@ -13,7 +13,7 @@ from ccflare.doctor.report import Facts, Finding, Part, iso
 from ccflare.forecast import AccountWindows, Outlook
 from ccflare.records import Account, State, state_of, token_trouble
 from ccflare.store import open_store
-from ccflare.store.checkup import NOT_A_FILE, Checkup, Identity, examine, file_sizes, is_held, newest_schema
+from ccflare.store.checkup import DISK_FULL, NOT_A_FILE, Checkup, Identity, examine, file_sizes, is_held, newest_schema
 
 BUSY_S: Final = 1.0
 LARGE_LOG_BYTES: Final = 256 * 1024 * 1024
@@ -92,6 +92,8 @@ def _unreadable(path: Path, identity: Identity) -> Finding:
     if identity.detail == NOT_A_FILE:
         return Finding("error", f"{path} is not a file", "set ccflare_DB_PATH to the path of a file")
     message = f"The database cannot be read ({identity.detail})"
+    if identity.detail == DISK_FULL:
+        return Finding("error", message, f"make room where {path.parent} is: SQLite needs some to read it, too")
     return Finding("error", message, f"see who owns {path}, and its mode")
 
 

@@ -1,10 +1,9 @@
 """How long something has been failing, when to try again, and when to say so."""
 
 import logging
-import sqlite3
 from typing import Literal, TypeAlias
 
-from ccflare.errors import StoreBusy
+from ccflare.errors import DiskFull, StoreBusy
 
 log = logging.getLogger("ccflare.async-db-writer")
 
@@ -21,8 +20,7 @@ TroubleKind: TypeAlias = Literal["locked", "disk full", "unavailable"]
 
 def kind_of(error: Exception) -> TroubleKind:
     """Say in a word what is wrong with a store: no path, nothing that was to be written."""
-    cause = error.__cause__
-    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+    if isinstance(error, DiskFull):
         return "disk full"
     return "locked" if isinstance(error, StoreBusy) else "unavailable"
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from ccflare.store.opening import APPLICATION_ID, is_busy
+from ccflare.store.opening import APPLICATION_ID, is_busy, is_full
 from ccflare.store.safe import COUNT_CLEAR, SELECT_PROOF, fitting
 from ccflare.vault import Keys
 
@@ -25,6 +25,7 @@ Belonging = Literal[
 BUSY_S: Final = 0.5
 HELD_S: Final = 1.5
 NOT_A_FILE: Final = "it is not a file"
+DISK_FULL: Final = "its disk is full"
 _STEPS: Final = 20_000
 """Instructions of SQLite's machine between two looks at the clock: about a millisecond."""
 _MOST_TABLES: Final = 50
@@ -113,7 +114,7 @@ def identify(path: Path) -> Identity:
         with _opened(path) as connection:
             return _identity(connection)
     except sqlite3.Error as error:
-        return Identity(_trouble(error), detail=str(error))
+        return _trouble(error, path)
     except OSError as error:
         return Identity("unreadable", detail=error.strerror or str(error))
 
@@ -212,11 +213,13 @@ def _identity(connection: sqlite3.Connection) -> Identity:
     return Identity("original" if is_original(connection) else "foreign", schema)
 
 
-def _trouble(error: sqlite3.Error) -> Belonging:
+def _trouble(error: sqlite3.Error, path: Path) -> Identity:
+    if is_full(error, path):
+        return Identity("unreadable", detail=DISK_FULL)
     if is_busy(error):
-        return "locked"
+        return Identity("locked", detail=str(error))
     by_code: dict[int, Belonging] = {sqlite3.SQLITE_NOTADB: "foreign", sqlite3.SQLITE_CORRUPT: "corrupt"}
-    return by_code.get(_code(error), "unreadable")
+    return Identity(by_code.get(_code(error), "unreadable"), detail=str(error))
 
 
 def _integrity(connection: sqlite3.Connection, seconds: float) -> str | None:

@@ -4,16 +4,17 @@ An existing database file is never opened by anything but SQLite here: closing a
 the locks that other connections of this process hold on it (sqlite.org/howtocorrupt.html §2.2).
 """
 
+import contextlib
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ccflare.errors import StoreBusy, StoreError
+from ccflare.errors import DiskFull, StoreBusy, StoreError
 
 APPLICATION_ID = 0x63636661
 """Marks a file as ours in its header ("ccfa")."""
@@ -22,6 +23,8 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_INTERRUPT}
 _NEVER = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
 _RETRY_S = 0.02
+_ROOM_BYTES = 65_536
+"""What SQLite needs to open a database: 32 KB of shared memory, and the first pages of its log."""
 _STATEMENTS = 256
 """So many stay prepared on a connection: there are some for each number of rows that is written at once."""
 
@@ -48,16 +51,20 @@ class Mapped:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is not None and (kind := _kind_of(error)):
-            raise kind(f"{error} ({self._path})") from error
+        if error is not None and (kind := _kind_of(error, self._path)):
+            raise kind(f"{_words(error, self._path)} ({self._path})") from error
 
 
-def _kind_of(error: BaseException) -> type[ValueError | StoreError] | None:
+def _kind_of(error: BaseException, path: Path) -> type[ValueError | StoreError] | None:
     if isinstance(error, _NEVER):
         return ValueError
     if isinstance(error, sqlite3.Error):
-        return StoreBusy if is_busy(error) else StoreError
+        return _trouble(error, path)
     return StoreError if isinstance(error, UnicodeDecodeError) else None  # a complaint that quotes what is no text
+
+
+def _trouble(error: sqlite3.Error, path: Path) -> type[StoreError]:
+    return DiskFull if is_full(error, path) else StoreBusy if is_busy(error) else StoreError
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -65,7 +72,20 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in _BUSY
 
 
-def _code(error: sqlite3.Error) -> int:
+def is_full(error: BaseException, path: Path) -> bool:
+    """Say whether it is for want of room on the disk: SQLite itself often calls that an I/O error."""
+    if _code(error) == sqlite3.SQLITE_IOERR:
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(path.parent).free < _ROOM_BYTES
+    return _code(error) == sqlite3.SQLITE_FULL
+
+
+def _words(error: BaseException, path: Path) -> str:
+    """Return SQLite's words, and true ones where its own lead the wrong way."""
+    return "the disk is full" if _code(error) != sqlite3.SQLITE_FULL and is_full(error, path) else str(error)
+
+
+def _code(error: BaseException) -> int:
     """Return SQLite's primary result code, 0 for what did not come from SQLite."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
@@ -129,8 +149,8 @@ def _permitted(path: Path, mode: int) -> bool:
 
 
 def _opening_error(path: Path, error: sqlite3.Error) -> StoreError:
-    if _code(error) == sqlite3.SQLITE_FULL:
-        return StoreBusy(f"Cannot open database: {path}: {error}")
+    if is_full(error, path):
+        return DiskFull(f"Cannot open database: {path}: {_words(error, path)}")
     if is_busy(error):
         return StoreBusy(f"Cannot open database: {path}: {error}; another program is keeping it locked")
     if _code(error) == sqlite3.SQLITE_NOTADB:
@@ -160,18 +180,16 @@ def _upgrade(path: Path, busy_timeout_s: float, migrations: dict[int, Path]) -> 
     try:
         upgrade(path, busy_timeout_s, steps)
     except sqlite3.Error as error:
-        kind = StoreBusy if is_busy(error) else StoreError
-        why = _obstacle(error)
+        kind, why = _trouble(error, path), _obstacle(error, path)
         raise kind(f"Cannot upgrade the original ccflare's database: {path}: {why}; it is left as it was") from error
 
 
-def _obstacle(error: sqlite3.Error) -> str:
+def _obstacle(error: sqlite3.Error, path: Path) -> str:
     """Say what kept the upgrade from being done."""
-    match _code(error):
-        case sqlite3.SQLITE_FULL:
-            return f"{error}: the backup and the upgrade need three times its size"
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return f"{error}: stop the program that uses it"
+    if is_full(error, path):
+        return f"{_words(error, path)}: the backup and the upgrade need three times its size"
+    if _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return f"{error}: stop the program that uses it"
     return str(error)
 
 
@@ -223,14 +241,15 @@ def _is_original(connection: sqlite3.Connection) -> bool:
     return is_original(connection)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _reading(connection: sqlite3.Connection) -> Iterator[None]:
     """One snapshot for several reads: a file that another process is making looks empty or complete."""
     connection.execute("BEGIN")
     try:
         yield
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:  # SQLite has ended it itself where there is no room
+            connection.execute("COMMIT")
 
 
 def _migrate(connection: sqlite3.Connection, number: int, script: Path) -> None:
