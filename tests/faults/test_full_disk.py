@@ -1,4 +1,7 @@
-"""A disk that is full for a while: exchanges and payloads wait in memory, and come when there is room again."""
+"""A disk that is full for a while: exchanges and payloads wait in memory, and come when there is room again.
+
+Where nothing can be opened that is said in the right words, as it is of a disk that may not be written at all.
+"""
 
 import asyncio
 import json
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ccflare.errors import DiskFull
+from ccflare.errors import DiskFull, StoreError
 from ccflare.journal import Journal, Pace
 from ccflare.payload import Captured
 from ccflare.records import Account, Credentials, Exchange, Secret
@@ -127,3 +130,10 @@ def test_commands_and_the_doctor_lead_to_the_full_disk(closed_database: Path, tm
     advice = {each["message"]: each["advice"] for each in report["findings"] if each["severity"] == "error"}
     assert advice["The database cannot be read (its disk is full)"].startswith("make room where ")
     assert "who owns" not in "".join(advice.values())
+
+
+def test_a_disk_that_may_only_be_read_is_no_matter_of_permission(closed_database: Path) -> None:
+    """The system's own words are repeated: nobody has to look at owners and modes."""
+    subprocess.run(["mount", "-o", "remount,ro", str(closed_database.parent)], check=True)
+    with pytest.raises(StoreError, match=rf"^Cannot open database: {closed_database}: Read-only file system$"):
+        open_store(closed_database)

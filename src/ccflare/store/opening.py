@@ -5,6 +5,7 @@ the locks that other connections of this process hold on it (sqlite.org/howtocor
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -139,13 +140,21 @@ def _check_access(path: Path) -> None:
     if path.is_dir():
         raise StoreError(f"Cannot open database: {path}: it is a directory")
     if not _permitted(path, os.R_OK | os.W_OK):
-        raise StoreError(f"Cannot open database: {path}: Permission denied")
+        raise StoreError(f"Cannot open database: {path}: {_refusal(path)}")
     if not _permitted(path.parent, os.W_OK):
-        raise StoreError(f"Cannot open database: {path}: Permission denied in its directory")
+        raise StoreError(f"Cannot open database: {path}: {_refusal(path.parent)} in its directory")
 
 
 def _permitted(path: Path, mode: int) -> bool:
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _refusal(path: Path) -> str:
+    """Return the system's words for what keeps a path from being written."""
+    with contextlib.suppress(AttributeError, OSError):  # no such call on this system; not for us to look at
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            return os.strerror(errno.EROFS)
+    return os.strerror(errno.EACCES)
 
 
 def _opening_error(path: Path, error: sqlite3.Error) -> StoreError:
