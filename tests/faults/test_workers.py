@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -62,6 +64,26 @@ def test_a_reload_under_load_fails_no_request(home: Home, pair: Server) -> None:
     rows = home.rows_when(clients.served + 1)
     assert len(rows) == clients.served + 1
     assert {(row["status_code"], row["success"]) for row in rows} == {(200, 1)}
+
+
+def test_a_reload_tells_how_many_workers_are_new(home: Home, upstream: Upstream) -> None:
+    """One or several; when the first new one does not serve it says that, and nothing of new ones."""
+    home.settings_file.write_text('{"workers": 2}')
+    with running(home) as server:
+        home.settings_file.write_text('{"workers": 1}')
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("Reloading: 2 workers are replaced", within_s=15)
+        server.wait_for_log("Reloaded: 1 worker is new", within_s=15)
+        with closing(sqlite3.connect(home.database)) as db:
+            schema = db.execute("PRAGMA user_version").fetchone()[0]
+            db.execute("PRAGMA user_version = 9999")
+            server.signal(signal.SIGHUP)
+            server.wait_for_log("Reloading: 1 worker is replaced", within_s=15)
+            server.wait_for_log("Reloading ends here", within_s=15)
+            db.execute(f"PRAGMA user_version = {schema}")
+        server.signal(signal.SIGHUP)
+        eventually(lambda: server.log_text().count("Reloaded: 1 worker is new") == 2, within_s=15)
+    assert server.log_text().count("Reloaded: ") == 2
 
 
 def test_a_worker_that_is_told_to_stop_finishes_and_is_replaced(home: Home, pair: Server) -> None:

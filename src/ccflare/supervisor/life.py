@@ -179,10 +179,11 @@ class Supervisor:
         self._loaded = fresh
         self._log_writer.set_level(fresh.settings.log_level, debug=fresh.settings.debug)
         self._hub.workers = fresh.settings.workers
-        log.info("Reloading: %d workers are replaced one by one", len(self._staying()))
+        log.info("Reloading: %s replaced one by one", _so_many(len(self._staying())))
         async with self._starting:
             replaced = await self._replace_all()
-        log.info("Reloaded: %d workers are new", replaced)
+        if replaced:
+            log.info("Reloaded: %s new", _so_many(replaced))
 
     async def _replace_all(self) -> int:
         """Have each worker replaced by one that serves before it stops accepting; return how many are new."""
@@ -246,3 +247,7 @@ class Supervisor:
             await asyncio.sleep(every_s)
             if all(worker.seat.heard_at >= asked_at for worker in self._staying() if worker.seat.ready.is_set()):
                 self._service.alive()
+
+
+def _so_many(workers: int) -> str:
+    return "1 worker is" if workers == 1 else f"{workers} workers are"
