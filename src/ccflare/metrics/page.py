@@ -26,11 +26,13 @@ of a second of their end (while the database cannot be written, within five seco
 The way of a request has no part in it. All other numbers are read from the server's state when they are asked for.
 Counters begin at 0 with the process.
 
-Labels are bounded. `account` is the name of an account, `{none}` where no account served. `model` is the one that
-answered, else the one that was asked for; names that the price table does not know and that upstream never answered
-with success, and all models beyond the first {models}, share the label `{other}`, and so do the models of further
-combinations of account, model and outcome beyond {series}. `outcome` is one of `success`, `disconnected` (the client
-left), `rate_limited`, `overloaded`, `client_error`, `server_error`, `interrupted` (began well, broke off) and `other`.
+Labels are bounded. `account` is the name of an account, `{none}` where no account served, `{other}` for those that were
+removed before anybody asked for these numbers since the start: their names are not known any more. `model` is the one
+that answered, else the one that was asked for; names that the price table does not know and that upstream never
+answered with success, and all models beyond the first {models}, share the label `{other}`, and so do the models of
+further combinations of account, model and outcome beyond {series}. `outcome` is one of `success`, `disconnected` (the
+client left), `rate_limited`, `overloaded`, `client_error`, `server_error`, `interrupted` (began well, broke off) and
+`other`.
 
 With several workers one answer is about all of them. What is theirs together is merged, the last column says how; the
 rest stands there once for `each`, with the label `worker`, so that a worker's restart is no fall of a counter. Whoever
