@@ -107,6 +107,37 @@ def test_no_log_yet_is_said(run: Run, home: Path) -> None:
     assert f"There is no log in {home / 'logs'} yet" in said.line
 
 
+def test_a_directory_without_a_log_is_no_log_yet(run: Run, home: Path) -> None:
+    """As when the directory is missing; the entries of a file that was rotated are shown without a word."""
+    (home / "logs").mkdir()
+    said = run("logs")
+    assert (said.status, said.out) == (0, "")
+    assert said.line == f"There is no log in {home / 'logs'} yet."
+    (home / "logs" / "app.log.1").write_text(line("before"))
+    assert run("logs") == (0, line("before"), "")
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["directory", "nothing"])
+@pytest.mark.parametrize("arguments", [["--logs"], ["logs", "-f"]])
+def test_following_waits_for_a_log_that_has_not_begun(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], there: bool
+) -> None:
+    """It says so, as `tail -F` does, and shows what comes then."""
+    if there:
+        (home / "logs").mkdir()
+
+    def wait(_seconds: float) -> None:
+        if (home / "logs" / "app.log").exists():
+            raise KeyboardInterrupt
+        (home / "logs").mkdir(exist_ok=True)
+        (home / "logs" / "app.log").write_text(line("first"))
+
+    monkeypatch.setattr("ccflare.cli.logs._wait", wait)
+    said = run(*arguments)
+    assert (said.status, said.out.strip()) == (130, line("first").strip())
+    assert said.err.splitlines()[0] == f"There is no log in {home / 'logs'} yet; waiting for it to begin."
+
+
 @pytest.mark.parametrize("arguments", [["logs"], ["logs", "-f"], ["--logs"]])
 def test_a_log_that_cannot_be_read_is_one_line(run: Run, home: Path, arguments: Sequence[str]) -> None:
     """With the reason and the place."""

@@ -29,8 +29,8 @@ def show_logs(
     from ccflare import logs
 
     directory = load_settings().settings.log_dir
-    if not directory.exists():
-        say(f"There is no log in {directory} yet.")
+    if not logs.has_begun(directory):
+        say(f"There is no log in {directory} yet{'; waiting for it to begin' if follow else ''}.")
 
     def entries() -> "Iterable[LogEntry]":
         if follow:

@@ -3,7 +3,7 @@
 from ccflare.logs.entries import LogEntry, matches
 from ccflare.logs.intake import Level, Message, logger
 from ccflare.logs.lines import Format, redacted
-from ccflare.logs.reading import follow_file, history
+from ccflare.logs.reading import follow_file, has_begun, history
 from ccflare.logs.writer import Log, start
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "LogEntry",
     "Message",
     "follow_file",
+    "has_begun",
     "history",
     "logger",
     "matches",

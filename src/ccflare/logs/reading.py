@@ -37,6 +37,11 @@ class Place(NamedTuple):
     offset: int
 
 
+def has_begun(directory: Path) -> bool:
+    """Say whether there is a log, if only in files that it was rotated to."""
+    return any(path.exists() for path in generations(directory / NAME))
+
+
 def history(
     directory: Path,
     *,
