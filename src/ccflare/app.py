@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 from starlette.applications import Starlette
 
 from ccflare import api
@@ -23,12 +24,13 @@ from ccflare.feed import Feed
 from ccflare.gate import Gate
 from ccflare.ingress.asgi import path_of
 from ccflare.journal import Journal, Retention
+from ccflare.limits import RefuseCredential
 from ccflare.metrics import Tally
 from ccflare.oauth import OAuthSettings
-from ccflare.pool import Pool
+from ccflare.pool import Ask, Pool
 from ccflare.providers import PROVIDERS
 from ccflare.proxy import Parts, Proxy
-from ccflare.records import Account, Credentials, State, token_trouble
+from ccflare.records import UNREADABLE, Account, Credentials, State, token_trouble
 from ccflare.refresh import Ground, Refresher
 from ccflare.settings import Settings
 from ccflare.sign_in import SignIn
@@ -300,6 +302,8 @@ class _Intake:
         self._clock = clock
         self._readiness = readiness
         self._strangers: set[str] = set()
+        self._unreadable: dict[str, int | None] = {}
+        """Accounts without a credential that can be read, and when a person had resumed them before that was told."""
 
     def load(self, accounts: Sequence[Account], credentials: Mapping[str, Credentials]) -> None:
         """Take over the accounts as the store has them."""
@@ -308,10 +312,26 @@ class _Intake:
             if account.provider not in PROVIDERS and account.id not in self._strangers:
                 self._strangers.add(account.id)
                 log.warning("Account %s is not used: its provider is not known here", account.name)
+        now_ms = int(self._clock.now() * 1000)
+        unreadable = {account.id: account.resumed_at_ms for account in known if account.id not in credentials}
+        told = unreadable.items() & self._unreadable.items()
         self._keyring.load(credentials, known)
         self._refresher.load(known)
-        self._pool.load(known, int(self._clock.now() * 1000))
+        self._pool.load([_refused(each) if (each.id, each.resumed_at_ms) in told else each for each in known], now_ms)
+        for account in known:
+            if account.id in unreadable:
+                self._pool.apply(account.id, RefuseCredential(UNREADABLE), Ask(), now_ms)
+                if account.id not in self._unreadable:
+                    log.warning("Account %s is not used: %s", account.name, UNREADABLE)
+            elif account.auth_failed_reason == UNREADABLE:
+                self._pool.trust(account.id)
+        self._unreadable = unreadable
         self._readiness.accounts_loaded = True
+
+
+def _refused(account: Account) -> Account:
+    """Return an account as it is here, whatever a server that can read its credential has stored meanwhile."""
+    return msgspec.structs.replace(account, auth_failed_reason=account.auth_failed_reason or UNREADABLE)
 
 
 def _deadlines(settings: Settings) -> Deadlines:

@@ -30,6 +30,9 @@ CLIENT_KEY = re.compile(rb"ccf_[A-Za-z0-9_-]{43}")
 SESSION_COOKIE = "ccflare_session"
 """What the dashboard's cookies begin with."""
 
+UNREADABLE = "the server cannot read its credential: start it with the ccflare_SECRET_KEY that it is stored under"
+"""The reason of `auth_failed` for an account that came while the server had another key, or none."""
+
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_@.+-]([A-Za-z0-9 _@.+-]{0,98}[A-Za-z0-9_@.+-])?", re.ASCII)
 
 
@@ -122,7 +125,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """When that failed last, and why; forgotten by a new sign-in."""
     refresh_error: str | None = None
     auth_failed_reason: str | None = None
-    """Set when upstream refused the credential; cleared by the next success or a changed credential."""
+    """Set when upstream refused the credential, or it cannot be read (`UNREADABLE`); cleared by the next success or a
+    changed credential."""
     limited_until_ms: int | None = None
     limited_reason: str | None = None
     rate_limit_status: str | None = None

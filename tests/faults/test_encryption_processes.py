@@ -1,8 +1,11 @@
 """Credentials at rest with real processes: encryption is turned on, the key is wrong, missing or changed."""
 
+import json
 import subprocess
+import urllib.request
 from pathlib import Path
 
+from ccflare.records import UNREADABLE
 from harness import COMMAND, Home, Server, Upstream, ask, eventually, running
 
 KEY = "open-sesame-at-rest"
@@ -88,6 +91,25 @@ def test_a_server_from_before_the_change_goes_on(home: Home, upstream: Upstream,
             home.rows_when(4)
             eventually(lambda: "set ccflare_SECRET_KEY" in early.log_text(), what="it says what it lacks")
         assert ask(early.port).status == 200
+
+
+def test_an_account_that_a_server_cannot_read_is_said_to_be_unusable(home: Home, upstream: Upstream) -> None:
+    """Whoever is asked says so and names the key; nothing goes there until the server was started with it."""
+    home.ccflare("--remove", "alpha")
+    home.ccflare("--remove", "beta")
+    with running(home) as early:
+        keyed(home, KEY).add_account("gamma", upstream.account("alpha").api_key, upstream.url)
+        eventually(lambda: early.health()["accounts"]["auth_failed"] == 1, what="/health says so")
+        assert (early.health()["status"], early.health()["accounts"]["active"]) == ("unavailable", 0)
+        with urllib.request.urlopen(f"{early.url}/api/accounts", timeout=10) as answer:
+            [shown] = json.load(answer)
+        listed = eventually(lambda: [each for each in home.accounts().values() if each["state"] != "active"])
+        for each in (shown, *listed):
+            assert (each["state"], each["reason"]) == ("auth_failed", UNREADABLE)
+        assert early.log_text().count(f"Account gamma is not used: {UNREADABLE}") == 1
+    with running(keyed(home, KEY)) as late:
+        assert ask(late.port).status == 200
+        eventually(lambda: home.states() == {"gamma": "active"}, what="it is used again")
 
 
 def test_an_interrupted_change_leaves_one_state_or_the_other(home: Home, upstream: Upstream) -> None:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ccflare.app import build
 from ccflare.clock import SystemClock
-from ccflare.records import Account
+from ccflare.records import UNREADABLE, Account, Credentials, Secret, State
 from ccflare.settings import Loaded, Settings, load
 from ccflare.store import open_store
 from ccflare.upkeep import SettingsInForce
@@ -16,6 +18,28 @@ def test_accounts_of_unknown_providers_get_no_requests(tmp_path: Path) -> None:
     known = Account(id="a", name="a", created_at_ms=1)
     app.load([known, Account(id="z", name="z", provider="zai", created_at_ms=2)], {})
     assert [standing.account.id for standing in app.pool.states(0)] == ["a"]
+
+
+def test_an_account_whose_credential_cannot_be_read_is_refused_until_it_can(tmp_path: Path) -> None:
+    """The store is told once, and again when a person has resumed it: servers with and without the key do not argue."""
+    app = build(Settings(), SystemClock(), lambda: open_store(tmp_path / "x.db"))
+    stored = Account(id="a", name="a", created_at_ms=1)
+    marked = replace(stored, auth_failed_reason=UNREADABLE)
+
+    def after(account: Account, **credentials: Credentials) -> tuple[State, list[str | None]]:
+        """The state after a look at the store, and what the store is to be told."""
+        app.load([account], credentials)
+        told = [each.auth_failed_reason for each in app.pool.take_changes().accounts]
+        return app.pool.states(0)[0].state, told
+
+    assert after(stored) == ("auth_failed", [UNREADABLE])
+    assert after(marked) == ("auth_failed", [])
+    assert after(stored) == ("auth_failed", [])  # another server, which can read it, has said so
+    assert after(replace(stored, resumed_at_ms=2)) == ("auth_failed", [UNREADABLE])
+    good = Credentials("a", api_key=Secret("k"))
+    assert after(replace(marked, resumed_at_ms=2), a=good) == ("active", [None])
+    assert after(replace(stored, resumed_at_ms=2), a=good) == ("active", [])
+    assert after(replace(stored, auth_failed_reason="401", resumed_at_ms=2), a=good) == ("auth_failed", [])
 
 
 def test_live_settings_reach_the_parts(tmp_path: Path) -> None:

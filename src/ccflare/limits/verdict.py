@@ -88,7 +88,7 @@ class CoolAccount(msgspec.Struct, frozen=True):
 
 
 class RefuseCredential(msgspec.Struct, frozen=True):
-    """Upstream does not accept the account's credential; a person has to act."""
+    """The account's credential is not accepted, or cannot be read; a person has to act."""
 
     reason: str
 

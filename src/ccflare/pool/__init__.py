@@ -334,6 +334,14 @@ class Pool:
             case _:
                 assert_never(effect)
 
+    def trust(self, account_id: str) -> None:
+        """Take back that an account's credential cannot be used: nothing was wrong with it."""
+        member = self._members.get(account_id)
+        if member is not None and member.account.auth_failed_reason is not None:
+            member.learn(auth_failed_reason=None)
+            self._change(member)
+            self._tell(Refused(account_id, None))
+
     def clock_set_back(self, by_ms: int) -> None:
         """Have limits end as long from now as before the clock was set back.
 
