@@ -7,6 +7,7 @@ import msgspec
 
 from ccflare.records import Account, Credentials, Exchange, Secret
 from ccflare.store import Batch, Store
+from ccflare.store.tokens import Lease
 
 KEY = "sk-ant-api03-very-secret"
 
@@ -32,8 +33,11 @@ Run = Callable[..., Said]
 def put(store: Store, name: str, **fields: Any) -> Account:
     """Add an account in whatever condition."""
     made = msgspec.structs.replace(Account(id=f"id-{name}", name=name, created_at_ms=1_000), **fields)
-    store.add_account(made, Credentials(made.id, api_key=Secret(KEY)))
+    secrets = {"api_key" if made.kind == "api_key" else "refresh_token": Secret(KEY)}
+    store.add_account(made, Credentials(made.id, **secrets))
     store.write(Batch(accounts=[made]))
+    if made.expired_reason is not None:
+        assert store.tokens.expire(Lease(made.id, "kit", 0), Secret(KEY), made.expired_reason, 1_000)
     return made
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import msgspec
 from ccflare.doctor.masking import Mask
 from ccflare.doctor.report import Facts, Finding, Part, iso
 from ccflare.forecast import AccountWindows, Outlook
-from ccflare.records import Account, State, state_of, token_trouble
+from ccflare.records import UNREADABLE, Account, State, state_of, token_trouble
 from ccflare.store import open_store
 from ccflare.store.checkup import DISK_FULL, NOT_A_FILE, Checkup, Identity, examine, file_sizes, is_held, newest_schema
 
@@ -23,6 +24,9 @@ OVER_BUDGET: Final = 1.1
 """Retention works in steps: a tenth more is nothing to tell."""
 
 _ADD = "ccflare --add-account NAME --api-key"
+_RESUME: Final = "ccflare --resume NAME"
+_SIGN_IN: Final = "ccflare accounts reauth NAME"
+_MEND: Final = f"mend what the reason names; if that does not help: {_SIGN_IN}"
 NO_ACCOUNTS: Final = (Finding("error", "There are no accounts", f"add one: {_ADD}"),)
 _NEXT_START = "it is brought up to date at the next start"
 
@@ -115,7 +119,8 @@ def examine_accounts(path: Path, session_ms: int, mask: Mask, now_ms: int) -> Pa
         | {"sessions": sessions.get(account.id, 0)}
         for account in accounts
     ]
-    findings = [*_about_all(accounts, now_ms), *(each for row in rows for each in _about_one(row))]
+    each_one = (_about_one(account, row, now_ms) for account, row in zip(accounts, rows, strict=True))
+    findings = [*_about_all(accounts, now_ms), *chain.from_iterable(each_one)]
     return Part({"total": len(rows), "accounts": rows}, tuple(findings))
 
 
@@ -170,9 +175,37 @@ def _about_all(accounts: Sequence[Account], now_ms: int) -> Iterator[Finding]:
     if states["active"]:
         return
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
+    yield Finding("error", f"No account can serve requests: {counted}", _way_back(accounts, now_ms))
+
+
+def _way_back(accounts: Sequence[Account], now_ms: int) -> str:
+    """Say what brings accounts back, by what keeps them from serving."""
     waiting = [account.limited_until_ms or 0 for account in accounts if state_of(account, now_ms) == "rate_limited"]
-    advice = f"the first is back at {iso(min(waiting))}; or add one: {_ADD}" if waiting else "ccflare --resume NAME"
-    yield Finding("error", f"No account can serve requests: {counted}", advice)
+    by_standing = dict.fromkeys((_standing(account, now_ms), _remedy(account, now_ms)) for account in accounts)
+    several = len({standing for standing, _ in by_standing}) > 1
+    told = [f"{standing}: {remedy}" if several else remedy for standing, remedy in by_standing if remedy]
+    if waiting:
+        told = [f"the first is back at {iso(min(waiting))}", *told, f"or add one: {_ADD}"]
+    return "; ".join(told)
+
+
+def _remedy(account: Account, now_ms: int) -> str:
+    """Say what has an account serve again; nothing for one that serves, or comes back by itself."""
+    remedies = {
+        "active": _MEND if token_trouble(account, now_ms) else "",
+        "paused": _RESUME,
+        "expired": _SIGN_IN,
+        "auth_failed": _remedy_of_refusal(account),
+    }
+    return remedies.get(state_of(account, now_ms), "")
+
+
+def _remedy_of_refusal(account: Account) -> str:
+    if account.auth_failed_reason == UNREADABLE:
+        return "start the server with ccflare_SECRET_KEY in its environment"
+    if account.kind == "oauth":
+        return f"{_SIGN_IN}; when upstream was wrong: {_RESUME}"
+    return f"replace the key, then {_RESUME}"
 
 
 def _standing(account: Account, now_ms: int) -> str:
@@ -180,16 +213,17 @@ def _standing(account: Account, now_ms: int) -> str:
     return "without a good token" if state == "active" and token_trouble(account, now_ms) else state
 
 
-def _about_one(row: Facts) -> Iterator[Finding]:
-    name, why = row["name"], f" ({row['reason']})" if row["reason"] else ""
+def _about_one(account: Account, row: Facts, now_ms: int) -> Iterator[Finding]:
+    name, why, remedy = row["name"], f" ({row['reason']})" if row["reason"] else "", _remedy(account, now_ms)
     match row["state"]:
         case "expired":
-            yield Finding("warning", f"{name} needs a new sign-in{why}", "ccflare accounts reauth NAME")
+            yield Finding("warning", f"{name} needs a new sign-in{why}", remedy)
         case "active" if why:
-            advice = "mend what the reason names; if that does not help: ccflare accounts reauth NAME"
-            yield Finding("warning", f"{name} cannot serve{why}", advice)
+            yield Finding("warning", f"{name} cannot serve{why}", remedy)
+        case "auth_failed" if account.auth_failed_reason == UNREADABLE:
+            yield Finding("warning", f"The server cannot read the credential of {name}", remedy)
         case "auth_failed":
-            yield Finding("warning", f"The credential of {name} was refused{why}", "replace it; ccflare --resume NAME")
+            yield Finding("warning", f"The credential of {name} was refused{why}", remedy)
     for window in row["windows"]:
         if window["runs_out_at"] is not None:
             message = f"At the pace of the last hour the {window['name']} window of {name} is used up"
