@@ -93,7 +93,7 @@ def _questions(
         "system": machine.system,
         "settings": partial(machine.settings, loaded, mask),
         "environment": partial(machine.environment, environ, mask),
-        "server": partial(examine_server, settings),
+        "server": partial(examine_server, settings, insists=loaded.origins["port"].source == "flag"),
         "database": partial(examine_database, settings.db_path, identity, settings.payload_budget_bytes),
         "files": partial(machine.files, loaded),
         "errors": partial(machine.errors, settings.log_dir, mask, now_ms),

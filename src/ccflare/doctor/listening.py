@@ -31,15 +31,17 @@ class Process(msgspec.Struct, frozen=True):
     pid: int
     program: str
     is_server: bool
+    has_database: bool
+    """Whether it has the database open that is asked for."""
     ports: tuple[int, ...]
     uptime_s: int | None
     memory_bytes: int | None
 
 
-def processes() -> list[Process]:
+def processes(database: Path) -> list[Process]:
     """Return the processes that listen on some port, and the ccflare servers; none where there is no /proc."""
-    listening = _listening()
-    found = (_process(pid, listening) for pid in _pids())
+    listening, file = _listening(), os.path.realpath(database)
+    found = (_process(pid, listening, file) for pid in _pids())
     return [each for each in found if each is not None and (each.ports or each.is_server)]
 
 
@@ -110,17 +112,19 @@ def _listening() -> dict[int, int]:
     return found
 
 
-def _process(pid: int, listening: Mapping[int, int]) -> Process | None:
+def _process(pid: int, listening: Mapping[int, int], database: str) -> Process | None:
     """Return what is known of a process; None when it is not ours to look at, or gone."""
     directory = PROC / str(pid)
     try:
-        inodes = set(_sockets(directory / "fd"))
+        opened = set(_opened(directory / "fd"))
+        inodes = {int(each[len(_SOCKET) : -1]) for each in opened if each.startswith(_SOCKET)}
         arguments = (directory / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
         ports = tuple(sorted({listening[inode] for inode in inodes if inode in listening}))
         return Process(
             pid,
             (directory / "comm").read_text("utf-8", "replace").strip(),
             _is_server(arguments),
+            database in opened,
             ports,
             _uptime_s(directory),
             int((directory / "statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE"),
@@ -129,13 +133,11 @@ def _process(pid: int, listening: Mapping[int, int]) -> Process | None:
         return None
 
 
-def _sockets(descriptors: Path) -> Iterator[int]:
-    """Yield the inodes of the sockets among a process's descriptors."""
+def _opened(descriptors: Path) -> Iterator[str]:
+    """Yield what a process has open: paths of files, and `socket:[INODE]`."""
     for name in os.listdir(descriptors):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            link = os.readlink(descriptors / name)
-            if link.startswith(_SOCKET):
-                yield int(link[len(_SOCKET) : -1])
+            yield os.readlink(descriptors / name)
 
 
 def _is_server(arguments: Sequence[str]) -> bool:
