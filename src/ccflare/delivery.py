@@ -46,7 +46,7 @@ class Delivery:
         x.account, x.status = attempt.account, response.status
         if x.repeatable:  # it will not be sent again
             x.body = b""
-            inbound.release_body()
+            response.when_sent(inbound.release_body)
         if response.status < 300:
             self._served(x)
         section = response.section

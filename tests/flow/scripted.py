@@ -60,6 +60,8 @@ class Answer:
     """The body never ends."""
     rest: bytes = b""
     """Arrives in a piece of its own, behind `body`."""
+    early: bool = False
+    """The request's body is not sent yet, and is so when the test calls `body_is_sent`."""
 
     def response(self) -> "ScriptedResponse":
         return ScriptedResponse(self)
@@ -117,6 +119,11 @@ class ScriptedResponse:
 
     def resume(self) -> None:
         self.resumed += 1
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        self.body_is_sent = call
+        if not self._answer.early:
+            call()
 
     def discard(self) -> None:
         self.discarded = True

@@ -85,6 +85,31 @@ async def test_a_long_bodys_bytes_are_counted(length: int | None) -> None:
     assert world.rows[0].request_bytes == 10
 
 
+# Bodies that are sent while their answer comes.
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_body_counts_as_held_until_it_is_sent(leaves: bool) -> None:
+    """It is given back once: when it is on its way no more, or with the client."""
+    world, client = World("a"), Client(b"{}" + b" " * 100)
+    answer = stream(b'event: message_start\ndata: {"type":"message_start"}\n\n', forever=True)
+    answer.early = True
+    world.script(a=[answer])
+    task = asyncio.create_task(world.ask(client))
+    await client.started.wait()
+    budget = world.proxy._bodies
+    assert budget.held == 102
+    if not leaves:
+        world.transport.responses[0].body_is_sent()
+        assert budget.held == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    client.release_body()  # as the end of an answer does
+    world.transport.responses[0].body_is_sent()
+    assert budget.held == 0
+    world.assert_quiet()
+
+
 # Long errors.
 
 

@@ -66,6 +66,7 @@ class Transport:
         self._routes: dict[Origin, Route] = {}
         self._connections: set[Connection] = set()
         self._connecting: set[asyncio.Task[Connection]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,13 +159,12 @@ class Transport:
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
-        connecting = list(self._connecting)
-        for task in connecting:
+        for task in self._connecting:
             task.cancel()
         for connection in list(self._connections):
             connection.abort()
-        if connecting:
-            await asyncio.wait(connecting)
+        if unfinished := {*self._connecting, *self._sending}:
+            await asyncio.wait(unfinished)
         await self._egress.aclose()
 
     # The connections' side (`connection.Owner`).
@@ -224,12 +224,32 @@ class Transport:
         try:
             if isinstance(body, WHOLE):
                 return await answer
-            return await _uploading(connection, body, request.body_length, answer)
+            return await self._uploading(connection, body, request.body_length, answer)
         except BaseException:
             connection.abort()
             if not (answer.cancel() or answer.cancelled()):
                 answer.exception()  # now it was seen: it may have come in the turn in which we were cancelled
             raise
+
+    async def _uploading(
+        self, connection: Connection, body: AsyncIterator[bytes], length: int | None, answer: asyncio.Future[Response]
+    ) -> Response:
+        """Send a body in pieces while waiting for the answer, and on while that comes if it has not refused the body.
+
+        Otherwise the iterator is not used any more afterwards.
+        """
+        sending = connection.loop.create_task(connection.send_pieces(body, length))
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+        try:
+            response = await answer
+        except BaseException:
+            sending.cancel()
+            await asyncio.wait((sending,))
+            raise
+        if not connection.uploading:
+            await asyncio.wait((sending,))
+        return response
 
     async def _connected(self, route: Route, first_byte_at: float, exchange_at: float) -> Connection:
         loop = asyncio.get_running_loop()
@@ -281,18 +301,6 @@ def address_of(url: str) -> BaseUrl:
         return BaseUrl.parse(url)
     except ValueError as error:
         raise TransportError("refused_address", str(error)) from None
-
-
-async def _uploading(
-    connection: Connection, body: AsyncIterator[bytes], length: int | None, answer: asyncio.Future[Response]
-) -> Response:
-    """Send a body in pieces while waiting for the answer; afterwards the iterator is not used any more."""
-    upload = asyncio.get_running_loop().create_task(connection.send_pieces(body, length))
-    try:
-        return await answer
-    finally:
-        upload.cancel()
-        await asyncio.wait((upload,))
 
 
 def _repeatable(request: OutgoingRequest) -> bool:

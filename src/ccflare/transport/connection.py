@@ -3,6 +3,9 @@
     idle --send--> awaiting the head --head--> receiving the body --end--> idle, or closed
                           \\________ fail, abort, deadline, loss ________/--> closed
 
+A request body that is on its way when the head comes goes on beside the answer, until it is sent or the answer has
+ended; only a refusal ends it at once (RFC 9112 §9.5: the server has said that it does not want it).
+
 Closed is final, and is reported to the owner exactly once, at once. Everything here runs in loop callbacks:
 an exchange costs its caller one future for the head and one for the body, and no task.
 """
@@ -25,6 +28,8 @@ _JOINED_BYTES = 16 * 1024
 _TIMER_SLACK_S = 0.001
 """Loop clocks count milliseconds: a timer may fire this much early."""
 _LONGEST_TIMER_S = 86_400.0
+_REFUSAL = 400
+"""From this status on an answer says that the request is not wanted, nor the rest of its body."""
 
 
 class Owner(Protocol):
@@ -147,10 +152,22 @@ class Connection(asyncio.Protocol):
         """Whether an idle connection can still carry a request, as far as is known."""
         return not (self.closed or self._transport.is_closing())
 
+    @property
+    def uploading(self) -> bool:
+        """Whether some of the request body is still to be sent."""
+        return self._upload is not None and self._upload.active
+
     # The answer's side (`response.Source`).
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call when the request body is not held any more: now, or when it is sent or given up."""
+        if self._upload is not None and self._upload.active:
+            self._upload.on_end = call
+        else:
+            call()
+
     def pause_reading(self) -> None:
-        """Read nothing more; the idle deadline stands still meanwhile."""
+        """Read nothing more; the idle deadline stands still meanwhile, unless a request body is on its way."""
         if not self._reading_paused and not self.closed:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -227,7 +244,13 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: ResponseHead) -> None:
         waiter, self._waiter = self._waiter, None
-        sent = self._stop_upload() and not self._transport.get_write_buffer_size()
+        upload = self._upload
+        if upload is None or head.status >= _REFUSAL:
+            sent = self._stop_upload()
+        else:
+            upload.answered = True
+            sent = not upload.active
+        sent = sent and not self._transport.get_write_buffer_size()
         response = self._response = Response(head, self, body_sent=sent)
         self.take = response.hold
         if waiter is not None and not waiter.done():
@@ -239,6 +262,8 @@ class Connection(asyncio.Protocol):
         response, self._response = self._response, None
         assert response is not None  # noqa: S101
         self.take = _nowhere
+        if self._upload is not None:  # it went on beside the answer
+            response.body_sent = self._stop_upload() and not self._transport.get_write_buffer_size()
         if self._parser.reusable and response.body_sent:
             if self._reading_paused:
                 self._reading_paused = False
@@ -265,7 +290,7 @@ class Connection(asyncio.Protocol):
         if upload is None:
             return True
         whole = not upload.active
-        upload.stop()
+        upload.give_up()
         return whole
 
     def _read_on(self, upload: Upload) -> None:
@@ -311,9 +336,14 @@ class Connection(asyncio.Protocol):
         exchange = (self._exchange_at, "exchange_timeout", "the exchange took too long")
         if self._response is None:
             return min(exchange, (self._first_byte_at, "first_byte_timeout", "no answer in time"))
-        if self._reading_paused:
-            return exchange
-        return min(exchange, (self._last_byte_at + self.idle_s, "idle_timeout", "the answer stopped arriving"))
+        moved_at, upload = self._last_byte_at, self._upload
+        if upload is not None and upload.moved_at > moved_at:
+            moved_at = upload.moved_at
+        if not self._reading_paused:
+            return min(exchange, (moved_at + self.idle_s, "idle_timeout", "the answer stopped arriving"))
+        if self.uploading:
+            return min(exchange, (moved_at + self.idle_s, "idle_timeout", "nothing moves in either direction"))
+        return exchange
 
 
 def _nowhere(data: bytes) -> bool:

@@ -4,6 +4,7 @@ The one rule: a body ends cleanly only when its framing says so. Everything else
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from ccflare.errors import TransportError
@@ -40,6 +41,10 @@ class Source(Protocol):
         """Close the connection; the answer ends with this error."""
         ...
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call when the request body is not held any more."""
+        ...
+
 
 class Response:
     """A final answer: its head, and its body by `read` or by `relay`, one call at a time.
@@ -71,7 +76,7 @@ class Response:
         """What `Content-Length` announces (also for HEAD), or None."""
         self.http_version = head.http_version
         self.body_sent = body_sent
-        """Whether the request body had been sent whole when this answer came."""
+        """Whether the request body had been sent whole when this answer came, or by the time it had ended."""
         self._source: Source | None = source
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
@@ -150,6 +155,13 @@ class Response:
         """Read the upstream again after the sink has caught up; harmless at any time."""
         if self._source is not None:
             self._source.resume_reading()
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call when the request body is not held any more: now, or when it is sent or given up."""
+        if self.body_sent or self._source is None:
+            call()
+        else:
+            self._source.when_sent(call)
 
     def discard(self) -> None:
         """Give the answer up: unless it is complete its connection is closed at once."""

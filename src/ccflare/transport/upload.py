@@ -21,12 +21,23 @@ class Upload:
     sent.
     """
 
-    __slots__ = ("_at", "_drained", "_early", "_loop", "_paused", "_transport", "_view", "active")
+    __slots__ = (
+        "_at", "_drained", "_early", "_loop", "_paused", "_transport", "_view", "active", "answered", "moved_at",
+        "on_end", "sender",
+    )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, body: bytes | bytearray = b""
     ) -> None:
         self.active = True
+        self.answered = False
+        """Whether the answer has begun, so that what has arrived is no reason any more to wait for long."""
+        self.moved_at = loop.time()
+        """When some of the body was written last."""
+        self.on_end: Callable[[], None] | None = None
+        """Called once, when the body is not held any more."""
+        self.sender: asyncio.Task[None] | None = None
+        """What sends pieces; it ends with the upload."""
         self._loop = loop
         self._transport = transport
         self._view = memoryview(body)
@@ -35,12 +46,18 @@ class Upload:
         self._early = EarlyAnswer.of(transport)
         self._drained: asyncio.Future[None] | None = None
 
-    def pump(self) -> None:
-        """Write slices of a whole body until the transport is full or the body is sent."""
+    def pump(self, waited: bool = False) -> None:
+        """Write slices of a whole body until the transport is full or the body is sent.
+
+        `waited`: the loop had a turn to read what has arrived. Of an answer that has begun there may always be more,
+        or nothing is read because the client is slow; so one turn is enough then.
+        """
         while self.active and not self._paused and not self._transport.is_closing():
-            if self._answer_waits():
-                self._loop.call_soon(self.pump)  # by then the loop has read it
+            if not (waited and self.answered) and self._answer_waits():
+                self._loop.call_soon(self.pump, True)  # by then the loop has read it
                 return
+            waited = False
+            self.moved_at = self._loop.time()
             piece = self._view[self._at : self._at + SLICE_BYTES]
             self._at += len(piece)
             self._transport.write(piece)
@@ -54,6 +71,7 @@ class Upload:
         if not self.active:
             return
         if not self._transport.is_closing():
+            self.moved_at = self._loop.time()
             self._transport.write(data)
         if self._paused or self._transport.is_closing():
             self._drained = self._loop.create_future()
@@ -79,6 +97,15 @@ class Upload:
             self._early.close()
             self._early = None
         self._release()
+        if (on_end := self.on_end) is not None:
+            self.on_end = None
+            on_end()
+
+    def give_up(self) -> None:
+        """Send nothing more, and use the pieces no further."""
+        self.stop()
+        if self.sender is not None:
+            self.sender.cancel()
 
     def unread(self) -> Iterator[bytes]:
         """Yield what the lost connection had received and the loop had not read; `b""` is a clean end."""
@@ -106,9 +133,10 @@ async def send_pieces(
     """Send a body as it comes: with its announced length, or chunked when `length` is None.
 
     A generator is closed at the end. A wrong length, and whatever the iterator raises, is passed to `failed`
-    unless the body is not wanted any more.
+    unless the body is not wanted any more. `Upload.give_up` cancels the task that runs this.
     """
     sent = 0
+    upload.sender = asyncio.current_task()
     try:
         async for piece in body:
             sent += len(piece)
@@ -118,11 +146,14 @@ async def send_pieces(
         _check(sent, length, ended=True)
         if length is None:
             await upload.send_piece(LAST_CHUNK)
+        upload.sender = None
         upload.stop()
     except Exception as error:  # noqa: BLE001  # the iterator is the caller's, and so is what it raises
+        upload.sender = None
         if upload.active:
             failed(error)
     except asyncio.CancelledError:
+        upload.sender = None
         if upload.active:
             failed(TransportError("broken", "the request body was cancelled"))
         raise

@@ -214,6 +214,24 @@ async def test_an_early_answer_under_tls() -> None:
         assert (response.status, response.body_sent, await body_of(response)) == (413, False, b"no\n")
 
 
+async def test_a_body_goes_on_beside_its_answer_under_tls() -> None:
+    """What an answer begins before its body has arrived does not keep the body from arriving."""
+
+    async def script(talk: Conversation) -> None:
+        await talk.reader.readuntil(b"\r\n\r\n")
+        await talk.send(OK + b"Content-Length: 6\r\n\r\none")
+        await talk.reader.readexactly(5 * MIB)
+        await talk.send(b"two")
+        await talk.gone()
+
+    async with (
+        peer(script, tls=server_tls("127.0.0.1")) as server,
+        closing(Transport(tls=trusting())) as transport,
+    ):
+        response = await ask(transport, server.origin, bytes(5 * MIB))
+        assert (await body_of(response), response.body_sent) == (b"onetwo", True)
+
+
 async def test_the_context_is_made_once_and_when_needed() -> None:
     """Plain requests make no context, and any number of first TLS requests at once make one."""
     made: list[ssl.SSLContext] = []
