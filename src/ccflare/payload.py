@@ -40,12 +40,13 @@ _SHORTEST_REST = 8
 _NAME = re.compile(rf"(?:^|[-_])(?:{CREDENTIAL_WORDS})(?:$|[-_])", re.IGNORECASE)
 _KEY = re.compile(r"(sk-ant-|ccf_)[A-Za-z0-9_-]+")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
+_USER = re.compile(r'://[^\s/"]*@')
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
 _MASKED = MASK.encode()
 _CODING = b"content-encoding"
 _MARKS = (b"sk-ant-", CLIENT_KEY_PREFIX.encode(), b"earer", b"EARER")
-"""Without one of these there is nothing that `masked` would mask."""
+"""Without one of these, or a URL with a user, there is nothing that `masked` would mask."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -286,7 +287,9 @@ def is_credential(name: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """Mask keys and bearer tokens wherever they stand in a text."""
+    """Mask keys, bearer tokens and the user part of URLs wherever they stand in a text."""
+    if "@" in text and "://" in text:
+        text = _USER.sub(f"://{MASK}@", text)
     if "sk-ant-" not in text and "ccf_" not in text and "earer" not in text and "EARER" not in text:
         return text  # as nearly all are
     return _BEARER.sub(rf"\g<1>{MASK}", _KEY.sub(rf"\g<1>{MASK}", text))
@@ -354,7 +357,8 @@ def _head(lines: bytes, names: _Names, secrets: "_Secrets") -> bytes:
     for begin in names.credentials.values():
         text = _without_values(text, begin)
     text = text[1:]
-    if _any_in(text, secrets.marks):
+    # Few heads have an `@`, and one byte is found in a tenth of the time of three.
+    if _any_in(text, secrets.marks) or (text.find(b"@") >= 0 and text.find(b"://") >= 0):
         return b"".join([_masked_line(line, secrets) for line in text.split(b"\n")[:-1]])
     return text
 
@@ -412,7 +416,7 @@ class _Secrets:
         self.values = sorted([each for each in found if len(each) >= _SHORTEST_SECRET], key=len, reverse=True)
         """The longest first."""
         self.marks = (*_MARKS, *[value for value in self.values if not _any_in(value, _MARKS)])
-        """Without one of these there is nothing to be masked in a head."""
+        """Without one of these, or a URL with a user, there is nothing to be masked in a head."""
 
     def are_in(self, body: bytes) -> bool:
         """Say whether any of them, or a client key, is in a body."""

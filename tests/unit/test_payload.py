@@ -200,12 +200,22 @@ def test_credentials_in_headers(name: str) -> None:
         (b"<" + OWN.encode() + b">", "<***>"),
         (b"echo " + CLIENTS.encode(), "echo ***"),
         (b"BEARER abc", "BEARER ***"),
+        (b"http://u:hunter2@h/?key=1", "http://***@h/?key=1"),
+        (b"<https://hunter2@h/a>; rel=next, <https://u:p@ss@h>", "<https://***@h/a>; rel=next, <https://***@h>"),
+        (b"http://h/@me, me@h, a @ b", "http://h/@me, me@h, a @ b"),
     ],
 )
 def test_credentials_in_other_headers(value: bytes, after: str) -> None:
     """What looks like a credential, or is one of this exchange, goes whatever the header is named."""
     headers = [(b"x-mine", value), (b"authorization", b"Bearer " + CLIENTS.encode())]
     assert readable(captured(headers=headers)).request_headers[0] == ("x-mine", after)
+
+
+def test_a_password_in_an_answers_address() -> None:
+    """The user part of a URL goes from upstream's headers too, whatever else is in the head."""
+    made = captured()
+    made.answered(302, b"location: http://u:hunter2@h/?x=1\r\nfrom: a@b\r\n", (b"location", b"from"))
+    assert readable(made).response_headers == (("location", "http://***@h/?x=1"), ("from", "a@b"))
 
 
 @pytest.mark.parametrize(
@@ -218,6 +228,7 @@ def test_credentials_in_other_headers(value: bytes, after: str) -> None:
         ("/v1/files?x=sk%2dant%2Dabc", "/v1/files?x=***"),
         ("/v1/files?x=Bearer+abc", "/v1/files?x=***"),
         ("/v1/sk-ant-abc/x", "/v1/sk-ant-***/x"),
+        ("/v1/files?from=http%3A%2F%2Fu:hunter2@h/&to=http://h/", "/v1/files?from=***&to=http://h/"),
         ("/v1/files?after_id=file_1&key=", "/v1/files?after_id=file_1&key="),
     ],
 )
