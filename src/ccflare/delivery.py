@@ -56,7 +56,7 @@ class Delivery:
         meter = self._meter(x, response.status, section.coding)
         x.answered(response.status, lines, section.names)
         relay = x.relay = Relay(inbound, monotonic, meter, None if x.captured is None else x.captured.response)
-        verdict, reason = "cancelled", None
+        verdict, broken = "cancelled", None
         try:
             if beginning:
                 relay.write(beginning)
@@ -66,14 +66,12 @@ class Delivery:
             inbound.finish()
             verdict = "deliver"
         except TransportError as error:
-            verdict, reason = "broken", str(error)
-            x.fail("truncated stream" if x.streamed else f"truncated answer: {error}")
+            verdict, broken = "broken", str(error)
             inbound.abort(reset=error.reset)
         finally:
             x.first_byte_at, x.response_bytes = relay.first_byte_at, relay.bytes_sent
-            x.note(attempt.account, monotonic() - attempt.started, verdict, response.status, reason)
-            if meter is not None:
-                self._read_meter(x, meter, complete=verdict == "deliver")
+            verdict = self._ended(x, meter, verdict, broken)
+            x.note(attempt.account, monotonic() - attempt.started, verdict, response.status, broken)
             self._forget_deleted(x)
 
     def held(self, x: OpenExchange, held: Held) -> None:
@@ -101,9 +99,12 @@ class Delivery:
             log.info("%s", back)
 
     def _meter(self, x: OpenExchange, status: int, coding: bytes | None) -> Meter | Sightings | None:
-        """Return what reads an answer on the side: its usage, or just the ids of objects that it shows."""
+        """Return what reads an answer on the side: its usage, or just the ids of objects that it shows.
+
+        Of a refusal it is the error, where nobody had to read that before.
+        """
         if status >= 300:
-            return None
+            return Meter(streamed=False, coding=coding) if status >= 400 and x.error is None else None
         find = self._provider.object_finder(x.inbound.method, x.path)
         if self._provider.feeds_usage(x.path):
             return Meter(streamed=x.streamed, coding=coding, find=find)
@@ -114,13 +115,28 @@ class Delivery:
         if deleted is not None and x.status < 300:
             self._pool.owners.forget(deleted)
 
+    def _ended(self, x: OpenExchange, meter: Meter | Sightings | None, verdict: str, broken: str | None) -> str:
+        """Read what an answer has told, and say how its attempt ended. An error that it told comes before a bad end."""
+        if meter is not None:
+            self._read_meter(x, meter, complete=verdict == "deliver")
+        if broken is not None:
+            x.fail("truncated stream" if x.streamed else f"truncated answer: {broken}")
+        elif verdict == "cancelled" and x.told_error:
+            return "deliver"  # clients leave when they have read an error: nothing follows it
+        return verdict
+
     def _read_meter(self, x: OpenExchange, meter: Meter | Sightings, *, complete: bool) -> None:
         if isinstance(meter, Sightings):
             self._note_objects(x, meter.end())
             return
-        x.metered = told = meter.end(complete=complete)
+        told = meter.end(complete=complete)
+        if x.status >= 400:
+            if told.failure is not None and told.has_error:
+                x.fail(told.failure)
+            return
+        x.metered = told
         self._note_objects(x, told.objects)
-        if complete and told.failure is not None:
+        if (complete or told.has_error) and told.failure is not None:
             x.fail(told.failure)
         if told.problem is not None:
             usage_log.warning("Usage of %s could not be read whole: %s", x.id, told.problem)

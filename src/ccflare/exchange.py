@@ -150,6 +150,17 @@ class OpenExchange:
         if self.error is None:
             self.error = self.clean(error)[:MAX_REASON]
 
+    @property
+    def told_error(self) -> bool:
+        """Whether the client got a stream with an `error` event: what it does behind that is no news."""
+        return self.streamed and self.metered is not None and self.metered.has_error
+
+    def cancel(self, *, gone: bool) -> None:
+        """Note that the answer was not waited for: the client has gone, or ccflare is being stopped."""
+        self.fail("client disconnected" if gone else "ccflare was stopped")
+        if not self.told_error:
+            self.status = 499 if gone else self.status or 503
+
     def note(self, account: Account, seconds: float, verdict: str, status: int | None, reason: str | None) -> None:
         """Add an attempt that has ended, and how long it has taken."""
         short = reason and self.clean(reason)[:MAX_REASON]

@@ -117,8 +117,7 @@ class Proxy:
                 x.fail("too many requests at once")
                 self._delivery.own(x, 503, answers.too_many())
         except asyncio.CancelledError:
-            x.fail("client disconnected" if inbound.gone else "ccflare was stopped")
-            x.status = 499 if inbound.gone else x.status or 503
+            x.cancel(gone=inbound.gone)
             raise
         except BaseException:
             x.fail("internal error")

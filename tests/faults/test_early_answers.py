@@ -21,6 +21,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding
 START = b'event: message_start\ndata: {"type":"message_start","message":{"model":"x-1"}}\n\n'
 LAST = b"0\r\n\r\n"
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+ERROR = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n'
 
 
 def _chunk(event: bytes) -> bytes:
@@ -117,3 +118,16 @@ def test_a_client_that_leaves_between_body_and_answer(tmp_path: Any, size: int) 
         early.assert_nothing_left()
         with pytest.raises((ConnectionError, AssertionError)):
             early.read()
+
+
+def test_a_client_that_leaves_because_of_an_error(tmp_path: Any) -> None:
+    """SDKs close at the `error` event of a stream: the row tells of the error, and of the 200 that the client got."""
+    with _early(Home(tmp_path), 10) as early:
+        early.upstream.sendall(_chunk(ERROR))
+        early.client.body_until(b"Overloaded")
+        early.client.close()
+        row = early.home.rows_when(1)[0]
+        assert (row["status_code"], row["success"]) == (200, 0)
+        assert row["error_message"] == "overloaded_error: Overloaded"
+        assert attempts_of(early.home, row) == "alone deliver 200"
+        early.assert_nothing_left()
