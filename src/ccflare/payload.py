@@ -40,7 +40,7 @@ _SHORTEST_REST = 8
 _NAME = re.compile(rf"(?:^|[-_])(?:{CREDENTIAL_WORDS})(?:$|[-_])", re.IGNORECASE)
 _KEY = re.compile(r"(sk-ant-|ccf_)[A-Za-z0-9_-]+")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
-_USER = re.compile(r'://[^\s/"]*@')
+_USER = re.compile(r'://[^\s/"?#<>\\]*@')
 _PARAMETER = re.compile(r"[^&;]+")
 _WORD = re.compile(rb"[^\s;,=\"]+=*")
 _MASKED = MASK.encode()
@@ -290,6 +290,11 @@ def masked(text: str) -> str:
     """Mask keys, bearer tokens and the user part of URLs wherever they stand in a text."""
     if "@" in text and "://" in text:
         text = _USER.sub(f"://{MASK}@", text)
+    return without_keys(text)
+
+
+def without_keys(text: str) -> str:
+    """Mask keys and bearer tokens wherever they stand in a text."""
     if "sk-ant-" not in text and "ccf_" not in text and "earer" not in text and "EARER" not in text:
         return text  # as nearly all are
     return _BEARER.sub(rf"\g<1>{MASK}", _KEY.sub(rf"\g<1>{MASK}", text))

@@ -136,6 +136,7 @@ class Proxy:
         body = await self._read(x)
         seen = strategy.peek(x.path, x.asked.session_id, body)
         x.ask = Ask(strategy.session_key(seen, x.party), seen.model, self._owner(x, body))
+        del body  # `x.body` is it, for as long as it may be sent again
         x.first_byte_by = x.ready_at + self.settings.first_byte_timeout_ms / 1000
         self.budget.deposit()
         if not await self._try(x):

@@ -5,7 +5,7 @@ import hashlib
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import brotli
@@ -81,6 +81,19 @@ def test_a_body_that_is_kept_goes_to_the_next_account(home: Home, server: Server
     assert attempts_of(home, home.rows_when(1)[0]) == "alpha next 429, beta deliver 200"
     assert_states(home, {"alpha": "rate_limited", "beta": "active"})
     assert_upstream_clean(upstream)
+
+
+def test_a_body_that_was_sent_is_let_go(server: Server, upstream: Upstream) -> None:
+    """While its answer streams, for minutes perhaps, nobody needs it any more."""
+    ask(server.port, messages())
+    before = server.resident_bytes()
+    body = messages("[[fake stall]]" + "x" * (20 * MIB), stream=True)
+    with ExitStack() as stack:
+        for _ in range(4):
+            connection = stack.enter_context(closing(rawhttp.Connection(server.port)))
+            connection.send(rawhttp.request_bytes("POST", "/v1/messages", client_headers(), body))
+            connection.body_until(b"message_start")
+        assert server.resident_bytes() < before + 45 * MIB
 
 
 def test_a_body_beyond_upstreams_limit_is_a_413(home: Home, server: Server, upstream: Upstream) -> None:

@@ -194,6 +194,31 @@ async def test_a_defect_in_tracing_is_told_and_ends_nothing(caplog: pytest.LogCa
     assert "could not be traced" in caplog.text
 
 
+@pytest.mark.parametrize("model", ["sk-ant-api03-A-MODEL", "ccf_" + "a" * 43])
+async def test_a_model_that_looks_like_a_credential_is_masked(model: str) -> None:
+    """A client may write anything for one."""
+    world = Traced("a")
+    world.script(a=[STREAM])
+    await world.ask(Client(msgspec.json.encode({"model": model, "messages": []})))
+    spans = world.spans()
+    assert model not in "".join(span.to_json() for span in spans)
+    assert "***" in spans[0].name
+
+
+async def test_settings_that_opentelemetry_refuses_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """One line says why nothing is sent, requests are served, and no exchange is kept."""
+
+    def refused() -> Any:
+        raise ValueError("max_export_batch_size must be less")
+
+    world = Traced("a", begin=refused)
+    assert (await world.ask()).status == 200
+    world.spans()
+    assert "OpenTelemetry refuses its settings: max_export_batch_size must be less" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert not world.traces._waiting
+
+
 async def test_without_opentelemetry_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """Where the extra is not installed requests are served, the log says what is missing, and no exchange is kept."""
 

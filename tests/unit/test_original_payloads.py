@@ -86,7 +86,13 @@ def test_what_cannot_be_parsed(raw: bytes, masked: bytes) -> None:
     assert without_credentials(raw) == masked
 
 
-@pytest.mark.parametrize("raw", [b"", b"null", b"1", b'"text"', b"\xff\xfe\x00", b"enc:v1:AAAA", b"{}", b"[]"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"", b"null", b"1", b'"text"', b"\xff\xfe\x00", b"enc:v1:AAAA", b"{}", b"[]",
+        b'{"body":"https://h\\n@decorator ssh://git@h/x',
+    ],
+)  # fmt: skip
 def test_payloads_without_credentials_are_left_alone(raw: bytes) -> None:
     """Nothing is written for them."""
     assert without_credentials(raw) is None

@@ -203,6 +203,7 @@ def test_credentials_in_headers(name: str) -> None:
         (b"http://u:hunter2@h/?key=1", "http://***@h/?key=1"),
         (b"<https://hunter2@h/a>; rel=next, <https://u:p@ss@h>", "<https://***@h/a>; rel=next, <https://***@h>"),
         (b"http://h/@me, me@h, a @ b", "http://h/@me, me@h, a @ b"),
+        (b"https://h?mail=a@b, <https://h>,<mailto:a@b>", "https://h?mail=a@b, <https://h>,<mailto:a@b>"),
     ],
 )
 def test_credentials_in_other_headers(value: bytes, after: str) -> None:

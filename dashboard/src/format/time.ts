@@ -11,11 +11,17 @@ const exact = new Intl.DateTimeFormat("en-GB", {
 
 export type Instant = number | string;
 
+const WRITTEN = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d(?:\.\d+)?))?)?(?:Z|([+ -])(\d\d)(?::?(\d\d))?)?)?$/;
+
 /** Reads an instant as the server does: ISO 8601, in UTC where it says no zone, or milliseconds. NaN when it is none. */
 export function milliseconds(at: Instant): number {
   if (typeof at === "number") return at;
   if (/^-?\d+$/.test(at)) return Number(at);
-  return Date.parse(/T[\d:.]+$/.test(at) ? `${at}Z` : at);
+  const found = WRITTEN.exec(at);
+  if (!found) return Number.NaN;
+  const [, date, hour = "00", minute = "00", second = "00", sign = "+", hours = "00", minutes = "00"] = found;
+  const offset = `${sign === " " ? "+" : sign}${hours}:${minutes}`; // a blank is a `+` that nobody has escaped
+  return Date.parse(`${date}T${hour}:${minute}:${second}${offset}`);
 }
 
 /** `Europe/Berlin, UTC+2`. */

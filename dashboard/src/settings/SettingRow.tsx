@@ -1,11 +1,22 @@
-import { Button, NumberInput, Select, Switch, TextInput } from "@mantine/core";
+import { Button, Select, Switch, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useEffect, useState } from "react";
+import { type ChangeEvent, type FormEvent, useEffect, useState } from "react";
 import type { Schemas } from "../api/client";
 import { type Setting, upkeep } from "../api/questions";
 import { tell, tellError } from "../frame/notices";
 import styles from "./Settings.module.css";
-import { fieldOf, inWords, isDefault, isOverridden, isSecret, listFrom, shown, type Value } from "./values";
+import {
+  fieldOf,
+  inWords,
+  isDefault,
+  isOverridden,
+  isSecret,
+  listFrom,
+  numberFrom,
+  shown,
+  typedOf,
+  type Value,
+} from "./values";
 
 export function SettingRow({ setting }: { setting: Setting }) {
   const save = useSave(setting);
@@ -121,37 +132,33 @@ function Editor({ setting, problem, busy, commit }: EditorProps) {
 /** A value that is typed: saved when the person says so, not while it is half there. */
 function Typed({ setting, problem, busy, commit }: EditorProps) {
   const kind = fieldOf(setting);
-  const initial = Array.isArray(setting.value) ? setting.value.join(", ") : setting.value;
-  const [typed, setTyped] = useState<string | number>(initial as string | number);
-  const changed = String(typed) !== String(initial);
-  useEffect(() => setTyped(initial as string | number), [initial]);
+  const initial = typedOf(setting.value);
+  const [typed, setTyped] = useState(initial);
+  const wanted = kind === "number" ? numberFrom(typed) : kind === "list" ? listFrom(typed) : typed;
+  const changed = kind === "number" ? wanted !== setting.value : typed !== initial;
+  useEffect(() => setTyped(initial), [initial]);
   function submit(event: FormEvent): void {
     event.preventDefault();
-    if (changed) commit(kind === "number" ? Number(typed) : kind === "list" ? listFrom(String(typed)) : String(typed));
+    if (changed && wanted !== null) commit(wanted);
   }
   const common = {
     "aria-labelledby": `label-${setting.name}`,
     size: "xs",
-    error: problem,
+    error: wanted === null && typed ? "Digits only, like 1 000 000." : problem,
     w: 220,
     disabled: busy,
+    value: typed,
+    onChange: (event: ChangeEvent<HTMLInputElement>) => setTyped(event.currentTarget.value),
   } as const;
   return (
     <form onSubmit={submit} className={styles.form}>
       {kind === "number" ? (
-        <NumberInput {...common} value={typed} thousandSeparator=" " hideControls onChange={setTyped} />
+        <TextInput {...common} inputMode="decimal" autoComplete="off" />
       ) : (
-        <TextInput
-          {...common}
-          value={typed}
-          placeholder="empty"
-          type={isSecret(setting) ? "password" : "text"}
-          autoComplete="off"
-          onChange={(event) => setTyped(event.currentTarget.value)}
-        />
+        <TextInput {...common} placeholder="empty" type={isSecret(setting) ? "password" : "text"} autoComplete="off" />
       )}
       {changed && (
-        <Button type="submit" loading={busy} disabled={typed === "" && kind === "number"}>
+        <Button type="submit" loading={busy} disabled={wanted === null}>
           Save
         </Button>
       )}

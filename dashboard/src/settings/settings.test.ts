@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import type { Setting } from "../api/questions";
 import { grouped } from "./groups";
-import { fieldOf, inWords, isOverridden, listFrom } from "./values";
+import { fieldOf, inWords, isOverridden, listFrom, numberFrom, typedOf } from "./values";
 
 function setting(name: string, more: Partial<Setting> = {}): Setting {
   return { name, value: "", source: "default", choices: null, meaning: `About ${name}.`, ...more } as Setting;
@@ -53,4 +53,12 @@ it("reads lists however they are written, and says long numbers in words", () =>
   expect(inWords(setting("session_duration_ms", { value: 3_600_000 }))).toBe("= 1 h");
   expect(inWords(setting("payload_budget_bytes", { value: 1_073_741_824 }))).toBe("= 1.07 GB");
   expect(inWords(setting("port", { value: 8080 }))).toBeNull();
+});
+
+it("takes a number as it is shown, and nothing that only has digits in it", () => {
+  for (const value of [0, 7, 1000, 1234567, 0.25, 1000000000]) expect(numberFrom(typedOf(value))).toBe(value);
+  expect(typedOf(1234567)).toBe("1 234 567");
+  expect([" 12 ", "-5", "10 000"].map(numberFrom)).toEqual([12, -5, 10_000]);
+  for (const text of ["", "1e9", "1GB", "1 GB", "1,5", "1 2", "12 3456", "ten"])
+    expect([text, numberFrom(text)]).toEqual([text, null]);
 });

@@ -20,6 +20,18 @@ export function shown(value: Value): string {
   return String(value) || "empty";
 }
 
+/** How a value stands in its field; the digits of a number in groups of three. */
+export function typedOf(value: Value): string {
+  if (Array.isArray(value)) return value.join(", ");
+  return typeof value === "number" ? String(value).replace(/\B(?=(\d{3})+(\.|$))/g, " ") : String(value);
+}
+
+/** Null where it is no plain number: `1e9` and `1 GB` mean something, but not what their digits say. */
+export function numberFrom(text: string): number | null {
+  const digits = text.replace(/(\d)\s+(?=\d{3}\b)/g, "$1").trim();
+  return /^-?\d+(\.\d+)?$/.test(digits) ? Number(digits) : null;
+}
+
 export function listFrom(text: string): string[] {
   return text
     .split(/[\s,]+/)

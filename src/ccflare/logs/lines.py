@@ -25,7 +25,7 @@ LONGEST_TRACEBACK = 32_768
 _API_KEY = re.compile(r"sk-ant-[A-Za-z0-9_-]+")
 _CLIENT_KEY = re.compile(r"ccf_[A-Za-z0-9_-]{8,}")
 _BEARER = re.compile(r"(bearer(?:\s|\\[nrt])+)[A-Za-z0-9._~+/=-]+", re.IGNORECASE)
-_USER = re.compile(r'://[^\s/"]*@')
+_USER = re.compile(r'://[^\s/"?#<>\\]*@')
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 

@@ -75,7 +75,7 @@ class Traces:
         self._waiting.append(
             Ended(
                 exchange=exchange,
-                asked_model=x.ask.model,
+                asked_model=None if x.ask.model is None else x.clean(x.ask.model),
                 ready_ms=round((x.ready_at - x.arrived_at) * 1000),
                 traceparent=fields.get(b"traceparent", b""),
                 tracestate=fields.get(b"tracestate", b""),
@@ -106,6 +106,9 @@ class Traces:
             emit = self._begin()
         except ImportError:
             log.warning(ABSENT)
+            emit = _Nowhere()
+        except Exception as error:  # noqa: BLE001  # the SDK reads its own environment, and refuses as it likes
+            log.error("Traces are not sent: OpenTelemetry refuses its settings: %s", error)  # no traceback
             emit = _Nowhere()
         while not self._ending.wait(LOOK_EVERY_S):
             self._tell(emit)

@@ -11,7 +11,7 @@ import re
 import sqlite3
 from typing import Any
 
-from ccflare.payload import CREDENTIAL_WORDS, MASK, Content, Payload, field_lines, is_credential, masked
+from ccflare.payload import CREDENTIAL_WORDS, MASK, Content, Payload, field_lines, is_credential, masked, without_keys
 
 _MEMBER = re.compile(
     rf'("(?:[\w-]*[-_])?(?:{CREDENTIAL_WORDS})(?:[-_][\w-]*)?"\s*:\s*")(?:[^"\\]+|\\.)*', re.IGNORECASE
@@ -42,7 +42,7 @@ def without_credentials(raw: bytes) -> bytes | None:
         clean = _clean(payload)
     except (ValueError, RecursionError):
         text = raw.decode("latin-1")  # whatever the bytes are, they come back the same
-        clean_text = _MEMBER.sub(rf"\g<1>{MASK}", masked(text))
+        clean_text = _MEMBER.sub(rf"\g<1>{MASK}", without_keys(text))
         return None if clean_text == text else clean_text.encode("latin-1")
     return None if clean == payload else json.dumps(clean, separators=(",", ":")).encode("ascii")
 
