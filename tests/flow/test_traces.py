@@ -283,4 +283,15 @@ async def test_a_collector_gets_the_spans_by_otlp(path: str, tmp_path: Path) -> 
     [resource] = request.resource_spans
     names = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
     assert names["service.name"] == "ccflare"
+    assert names["service.version"]
     assert len(resource.scope_spans[0].spans) == 2
+
+
+async def test_a_service_may_have_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its version."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "gateway")
+    world = Traced("a")
+    world.script(a=[STREAM])
+    [whole, *_] = await ask(world)
+    assert whole.resource.attributes["service.name"] == "gateway"
+    assert whole.resource.attributes["service.version"]

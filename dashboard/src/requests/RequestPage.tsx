@@ -89,8 +89,8 @@ function Said({ details, tools }: { details: Details; tools: ReactNode }) {
       <div className="inside">
         <div className={styles.tools}>{tools}</div>
         <Empty title={details.payload_damaged ? "What was said cannot be read any more" : "What was said is not kept"}>
-          Bodies are kept for some days, and only while <Link href="/settings#store_payloads">store_payloads</Link> is
-          on.
+          Bodies are kept for some days, while <Link href="/settings#store_payloads">store_payloads</Link> is on, and
+          not for client keys that were made without.
         </Empty>
       </div>
     );

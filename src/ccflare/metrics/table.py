@@ -199,7 +199,7 @@ RESIDENT: Final = Metric("process_resident_memory_bytes", "gauge", "Resident mem
 VIRTUAL: Final = Metric("process_virtual_memory_bytes", "gauge", "Virtual memory.")
 OPEN_FDS: Final = Metric("process_open_fds", "gauge", "Open files and sockets.")
 MAX_FDS: Final = Metric("process_max_fds", "gauge", "How many there may be.")
-STARTED: Final = Metric("process_start_time_seconds", "gauge", "When the process was started.")
+STARTED: Final = Metric("process_start_time_seconds", "gauge", "When the process was started; not if /proc is hidden.")
 
 METRICS: Final = tuple(each for each in list(globals().values()) if isinstance(each, Metric))
 """All rows, in the order in which they are exposed."""

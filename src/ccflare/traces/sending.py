@@ -29,9 +29,9 @@ class Sending:
     """Makes spans of exchanges, below the client's own span where it names one, and sends them in batches."""
 
     def __init__(self, exporter: SpanExporter) -> None:
-        resource = Resource.create()
+        resource = Resource({SERVICE_VERSION: __version__}).merge(Resource.create())
         if str(resource.attributes.get(SERVICE_NAME, _UNNAMED)).startswith(_UNNAMED):
-            resource = resource.merge(Resource({SERVICE_NAME: "ccflare", SERVICE_VERSION: __version__}))
+            resource = resource.merge(Resource({SERVICE_NAME: "ccflare"}))
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(_Telling(exporter)))
         self._tracer = self._provider.get_tracer("ccflare", __version__)
