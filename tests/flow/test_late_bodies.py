@@ -1,6 +1,8 @@
 """A head that upstream has sent does not wait for a body that has not come."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -8,54 +10,54 @@ from ccflare.errors import TransportError
 from flow.scripted import Answer, Client, World, error, stream
 
 
+@contextlib.asynccontextmanager
+async def asking(world: World, client: Client) -> AsyncIterator[None]:
+    """Have a client ask, and leave at the end of the block."""
+    task = asyncio.create_task(world.ask(client))
+    try:
+        async with asyncio.timeout(5):
+            yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        world.assert_quiet()
+
+
 async def test_a_head_leaves_before_a_late_body() -> None:
     """Where nothing of the body is needed for a judgement, as for a request without any account."""
     world, client = World(""), Client(b"{}")
     world.script(nobody=[Answer(body=b"", forever=True)])
-    task = asyncio.create_task(world.ask(client))
-    async with asyncio.timeout(5):
+    async with asking(world, client):
         await client.flushed.wait()
-    assert (client.status, bytes(client.answer), client.ended) == (200, b"", None)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    world.assert_quiet()
+        assert (client.status, bytes(client.answer), client.ended) == (200, b"", None)
 
 
 async def test_a_stream_of_events_opens_before_its_first_event() -> None:
     """Who follows a session sees that the stream is open, and only then sends what makes it speak."""
     world, client = World("a"), Client(target=b"/v1/sessions/sesn_01/events/stream")
     world.script(a=[stream(forever=True)])
-    task = asyncio.create_task(world.ask(client))
-    async with asyncio.timeout(5):
+    async with asking(world, client):
         await client.flushed.wait()
-    assert (client.status, bytes(client.answer), client.ended) == (200, b"", None)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    world.assert_quiet()
+        assert (client.status, bytes(client.answer), client.ended) == (200, b"", None)
 
 
 async def test_a_message_opens_with_its_first_event() -> None:
     """For that may be an error, which another account makes good."""
     world, client = World("a"), Client(b"{}")
     world.script(a=[stream(forever=True)])
-    task = asyncio.create_task(world.ask(client))
-    await asyncio.sleep(0.05)
-    assert client.status is None
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with asking(world, client):
+        await asyncio.sleep(0.05)
+        assert client.status is None
 
 
 async def test_a_comment_does_not_wait_for_the_first_event() -> None:
     """What a stream begins with is held for a moment only, in case that the rest of an event is on its way."""
     world, client = World("a"), Client(b"{}")
     world.script(a=[stream(b": still here\n\n", forever=True)])
-    task = asyncio.create_task(world.ask(client))
-    async with asyncio.timeout(0.5):
+    async with asking(world, client), asyncio.timeout(0.5):
         await client.started.wait()
-    await asyncio.sleep(0)
-    assert bytes(client.answer) == b": still here\n\n"
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert bytes(client.answer) == b": still here\n\n"
 
 
 # Bodies that are too long to be kept.
